@@ -1,0 +1,129 @@
+"""Options, markers and fixtures that all tests share.
+
+- `slow`: takes long; such tests are left out of the run unless --slow is given.
+- `require(program, ...)`: the test starts these programs. Where one is missing the test is left out
+  of the run and one line at the end says so; with CI=true a missing Debian package is a failure.
+  The word "root" asks for the rights of root.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.harness.server import ShoalServer
+
+DEBIAN_PACKAGES = {
+    "buildah": "buildah",
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "docker": "docker.io",
+    "docker-registry": "docker-registry",
+    "dockerd": "docker.io",
+    "fusermount3": "fuse3",
+    "gcc": "gcc libc6-dev",
+    "podman": "podman",
+    "runc": "runc",
+    "skopeo": "skopeo",
+    "strace": "strace",
+    "umoci": "umoci",
+    "wrk": "wrk",
+}
+REQUIRE = "require(program, ...): the programs that the test starts; see tests/conftest.py"
+LEFT_OUT = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", REQUIRE)
+    config.stash[LEFT_OUT] = {}
+
+
+def missing_programs(item: pytest.Item) -> list[str]:
+    """What the test requires and this machine has not, in the order it was named."""
+    names = [str(name) for mark in item.iter_markers("require") for name in mark.args]
+    return [name for name in dict.fromkeys(names) if not present(name)]
+
+
+def present(name: str) -> bool:
+    return os.geteuid() == 0 if name == "root" else shutil.which(name) is not None
+
+
+def must_run(missing: list[str]) -> bool:
+    """In CI only programs that Debian does not have may be missing."""
+    return os.environ.get("CI") == "true" and all(name == "root" or name in DEBIAN_PACKAGES for name in missing)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kept: list[pytest.Item] = []
+    dropped: list[pytest.Item] = []
+    left_out = config.stash[LEFT_OUT]
+    for item in items:
+        missing = missing_programs(item)
+        if item.get_closest_marker("slow") and not config.getoption("--slow"):
+            dropped.append(item)
+        elif missing and not must_run(missing):
+            dropped.append(item)
+            for name in missing:
+                left_out[name] = left_out.get(name, 0) + 1
+        else:
+            kept.append(item)
+    if dropped:
+        config.hook.pytest_deselected(items=dropped)
+        items[:] = kept
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    missing = missing_programs(item)
+    if missing:
+        packages = " ".join(sorted({DEBIAN_PACKAGES[name] for name in missing if name in DEBIAN_PACKAGES}))
+        advice = f"install the Debian packages: {packages}" if packages else "run the tests as root"
+        pytest.fail(f"this test needs {', '.join(missing)}: {advice}", pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    left_out = config.stash[LEFT_OUT]
+    if left_out:
+        listing = ", ".join(f"{name} ({count} tests)" for name, count in sorted(left_out.items()))
+        terminalreporter.write_line(f"left out, because it is not here: {listing}", yellow=True)
+
+
+StartShoal = Callable[..., ShoalServer]
+
+
+@pytest.fixture
+def start_shoal(tmp_path: Path) -> Iterator[StartShoal]:
+    """Starts servers with the arguments of ShoalServer but `data`; all end with the test."""
+    with ExitStack() as running:
+        count = 0
+
+        def start(**options: object) -> ShoalServer:
+            nonlocal count
+            count += 1
+            server = ShoalServer(tmp_path / f"shoal{count}", **options)  # type: ignore[arg-type]
+            running.callback(server.close)
+            return server.start()
+
+        yield start
+
+
+@pytest.fixture
+def shoal(start_shoal: StartShoal) -> ShoalServer:
+    """A fresh server with the default settings, for this test alone."""
+    return start_shoal()
+
+
+@pytest.fixture(scope="session")
+def shared_shoal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShoalServer]:
+    """One server for the whole run: use repository names of your own."""
+    with ShoalServer(tmp_path_factory.mktemp("shared") / "data") as server:
+        yield server

@@ -1,0 +1,213 @@
+"""A Shoal server as a process of its own, as an operator would start it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).parents[2]
+TAIL_LINES = 40
+
+Value = str | int | float | bool | Sequence[str]
+Settings = Mapping[str, Value | Mapping[str, Value]]
+
+
+class ServerError(AssertionError):
+    """The server did not come up, or did not go down; the message ends with the tail of its log."""
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on.
+
+    It lies below the range from which the kernel takes ports for outgoing connections, so that a
+    server can be stopped and started again on the same port.
+    """
+    for _ in range(200):
+        port = random.randint(15000, 32000)  # noqa: S311 - no secret
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError("found no free port on 127.0.0.1 between 15000 and 32000")
+
+
+def to_toml(settings: Settings) -> str:
+    """The settings as TOML; a value that is a mapping becomes a section."""
+    plain = [f"{key} = {json.dumps(value)}" for key, value in settings.items() if not isinstance(value, Mapping)]
+    sections = [
+        "\n".join([f"\n[{key}]", *(f"{name} = {json.dumps(item)}" for name, item in value.items())])
+        for key, value in settings.items()
+        if isinstance(value, Mapping)
+    ]
+    return "\n".join([*plain, *sections, ""])
+
+
+class ShoalServer:
+    """`python -m registry serve` on a free port of 127.0.0.1.
+
+    `settings` is written to a TOML file, `env` is added to the environment, `args` to the command.
+    Use it as a context manager, or call start() and close().
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *,
+        workers: int | None = None,
+        settings: Settings | None = None,
+        env: Mapping[str, str] | None = None,
+        args: Sequence[str] = (),
+        port: int | None = None,
+        prefix: Sequence[str] = (),
+        ready_timeout: float = 30.0,
+    ) -> None:
+        self.data = data
+        self.port = port or free_port()
+        self.host = f"127.0.0.1:{self.port}"
+        self.url = f"http://{self.host}"
+        self.log = data.with_name(data.name + ".log")
+        self._output = data.with_name(data.name + ".out")
+        self._config = data.with_name(data.name + ".toml")
+        self._settings = settings
+        self._workers = workers
+        self._env = dict(env or {})
+        self._args = list(args)
+        self._prefix = list(prefix)
+        self._ready_timeout = ready_timeout
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def command(self) -> list[str]:
+        """The whole command line; `prefix` (strace, nsenter ...) comes first."""
+        command = [*self._prefix, sys.executable, "-m", "registry", "serve"]
+        command += ["--data", str(self.data), "--listen", self.host]
+        if self._settings is not None:
+            command += ["--config", str(self._config)]
+        if self._workers is not None:
+            command += ["--workers", str(self._workers)]
+        return command + self._args
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None, "the server was never started"
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def start(self) -> Self:
+        """Starts the process and waits until /readyz answers 200."""
+        self.spawn()
+        self.wait_ready()
+        return self
+
+    def spawn(self) -> None:
+        """Starts the process and does not wait."""
+        self.data.parent.mkdir(parents=True, exist_ok=True)
+        if self._settings is not None:
+            self._config.write_text(to_toml(self._settings))
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("SHOAL_")}
+        with self.log.open("ab") as log, self._output.open("ab") as output:
+            self._process = subprocess.Popen(
+                self.command,
+                cwd=ROOT,
+                env=inherited | self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def wait_ready(self) -> None:
+        """Returns when /readyz answers 200; raises ServerError when it does not in time."""
+        deadline = time.monotonic() + self._ready_timeout
+        answer = "no answer"
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise ServerError(self._story(f"ended with status {self.process.returncode} before it was ready"))
+            answer = self._ask_ready()
+            if answer == "200":
+                return
+            time.sleep(0.02)
+        story = self._story(f"was not ready after {self._ready_timeout:g} s (last /readyz: {answer})")
+        self.close()
+        raise ServerError(story)
+
+    def stop(self, timeout: float = 30.0) -> int:
+        """Sends SIGTERM and waits; returns the exit status. Raises ServerError if it does not end in time."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            story = self._story(f"did not end within {timeout:g} s of SIGTERM")
+            self.close()
+            raise ServerError(story) from None
+
+    def kill(self) -> None:
+        """Sends SIGKILL to the process alone; what becomes of its workers is its own affair."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def restart(self) -> Self:
+        """Starts again on the same data and port; a server that still runs is stopped first."""
+        if self.process.poll() is None:
+            self.stop()
+        return self.start()
+
+    def close(self) -> None:
+        """Ends everything that was started here, whatever state it is in."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(10)
+
+    def log_text(self) -> str:
+        """All that the server wrote to stderr, over all starts."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None and self.process.poll() is None:
+                self.stop()
+        finally:
+            self.close()
+
+    def _ask_ready(self) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request("GET", "/readyz")
+            return str(connection.getresponse().status)
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        finally:
+            connection.close()
+
+    def _story(self, what: str) -> str:
+        lines = self.log_text().splitlines()[-TAIL_LINES:]
+        if self._output.exists():
+            lines = self._output.read_text(errors="replace").splitlines()[-TAIL_LINES:] + lines
+        tail = "\n".join(lines) or "(empty)"
+        return f"`{' '.join(self.command)}` {what}. The end of its output:\n{tail}"
