@@ -1,0 +1,137 @@
+"""The `shoal` command. Each command imports what it needs when it runs, so that all of them start fast."""
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import ParamSpec
+
+import click
+
+from registry import __version__
+
+P = ParamSpec("P")
+
+
+def _told_plainly(command: Callable[P, None]) -> Callable[P, None]:
+    """Print what an operator can mend as `shoal: <message>`, without a traceback, and exit with 2."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        from registry.config import ConfigError
+        from registry.errors import StartupError
+
+        try:
+            command(*args, **kwargs)
+        except (ConfigError, StartupError) as error:
+            for line in str(error).splitlines():
+                click.echo(f"shoal: {line}", err=True)
+            sys.exit(2)
+
+    return run
+
+
+class _LazyGroup(click.Group):
+    """A group that finds some of its commands in modules that are imported only when they are asked for."""
+
+    lazy = ("bench",)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self.lazy})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "bench":
+            from benchmarks.cli import bench
+
+            return bench
+        return super().get_command(ctx, cmd_name)
+
+
+config_option = click.option(
+    "--config", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Settings in TOML."
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Shoal, a private container image registry."""
+
+
+@main.command()
+@config_option
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where everything is kept."
+)
+@click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
+@click.option("--workers", metavar="N", help="Processes that serve clients.")
+@click.option("--allow-anonymous", is_flag=True, default=None, help="Let everybody push who can connect.")
+@_told_plainly
+def serve(
+    config: Path | None, data: Path | None, listen: str | None, workers: str | None, allow_anonymous: bool | None
+) -> None:
+    """Run the registry until it is told to stop.
+
+    Settings come from the file, then from SHOAL_* variables, then from these flags. SIGTERM lets running transfers
+    finish; SIGHUP reads the settings again.
+    """
+    from registry.app import serve as serve_registry
+    from registry.config import load
+
+    flags = {
+        "data": data,
+        "server.listen": listen,
+        "server.workers": workers,
+        "server.allow_anonymous": allow_anonymous,
+    }
+    reload = functools.partial(load, config, flags)
+    sys.exit(serve_registry(reload(), reload))
+
+
+@main.group()
+def config() -> None:
+    """Look at the settings."""
+
+
+@config.command()
+@config_option
+@_told_plainly
+def check(config: Path | None) -> None:
+    """Say whether the settings can be used; exit with 2 if not."""
+    from registry.config import load
+
+    load(config)
+    click.echo("The settings are good.")
+
+
+@config.command()
+@config_option
+@json_option
+@_told_plainly
+def show(config: Path | None, as_json: bool) -> None:
+    """Print every setting in force and where it came from; secrets are hidden."""
+    from registry.config import show as show_settings
+
+    settings = show_settings(config)
+    if as_json:
+        rows = [{"key": shown.key, "value": shown.value, "origin": shown.origin} for shown in settings]
+        click.echo(json.dumps(rows, indent=2))
+        return
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("setting", "value", "from")
+    for shown in settings:
+        value = shown.value if isinstance(shown.value, str) else json.dumps(shown.value)
+        table.add_row(*(Text(cell, overflow="fold") for cell in (shown.key, value, shown.origin)))
+    Console().print(table)
+
+
+@main.command()
+@json_option
+def version(as_json: bool) -> None:
+    """Print the version."""
+    click.echo(json.dumps({"version": __version__}) if as_json else f"shoal {__version__}")
