@@ -40,7 +40,7 @@ check: $(VENV)/.dev ## ruff, mypy --strict and the import rules
 	@$(BIN)/lint-imports
 
 conformance: install ## run the program oci-conformance of the OCI distribution specification against a fresh registry
-	@exec $(BIN)/python tests/conformance.py
+	@exec $(BIN)/python -m tests.conformance
 
 bench: $(VENV)/.test ## measure against docker-registry; ARGS="--quick" for the short form
 	@tests/setup

@@ -76,7 +76,6 @@ def serve(
     Settings come from the file, then from SHOAL_* variables, then from these flags. SIGTERM lets running transfers
     finish; SIGHUP reads the settings again.
     """
-    from registry.app import serve as serve_registry
     from registry.config import load
 
     flags = {
@@ -86,7 +85,11 @@ def serve(
         "server.allow_anonymous": allow_anonymous,
     }
     reload = functools.partial(load, config, flags)
-    sys.exit(serve_registry(reload(), reload))
+    settings = reload()
+
+    from registry.app import serve as serve_registry
+
+    sys.exit(serve_registry(settings, reload))
 
 
 @main.group()
