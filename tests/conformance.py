@@ -74,8 +74,8 @@ def main() -> int:
     program = shutil.which(PROGRAM)
     if program is None:
         print(
-            f"conformance: {PROGRAM} is not on PATH. Build it with Go: `go build -o {PROGRAM} .` in the folder conformance "
-            "of the OCI distribution specification, and put it into a folder of PATH.",
+            f"conformance: {PROGRAM} is not on PATH. Build it with Go: `go build -o {PROGRAM} .` in the folder "
+            "conformance of the OCI distribution specification, and put it into a folder of PATH.",
             file=sys.stderr,
         )
         return 2

@@ -1,0 +1,1 @@
+"""What the registry says about itself: logs and metrics."""
