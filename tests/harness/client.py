@@ -12,17 +12,19 @@ from urllib.parse import quote, urljoin
 
 import requests
 
-from tests.harness.content import Blob, Image, Index, Json, digest_of
-
-MANIFESTS = ", ".join(
-    (
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "*/*",
-    )
+from tests.harness.content import (
+    DOCKER_LIST,
+    DOCKER_MANIFEST,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    Blob,
+    Image,
+    Index,
+    Json,
+    digest_of,
 )
+
+MANIFESTS = f"{OCI_MANIFEST}, {OCI_INDEX}, {DOCKER_MANIFEST}, {DOCKER_LIST}, */*"
 TIMEOUT = (5.0, 60.0)
 
 

@@ -15,6 +15,8 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -28,7 +30,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 OCTETS = "application/octet-stream"
 
-Json = dict[str, object]
+Json = dict[str, Any]
 
 
 def digest_of(content: bytes, algorithm: str = "sha256") -> str:
@@ -200,6 +202,25 @@ def index(
         document["artifactType"] = artifact_type
     document["manifests"] = [item.manifest.descriptor(platform=_platform(item)) for item in images]
     return Index(_manifest(document, media_type, subject, annotations), images)
+
+
+def oci_layout(item: Image | Index, name: str) -> dict[str, bytes]:
+    """The files of an OCI image layout that holds one image or index under a name (a tag, or a full name)."""
+    parts = item.images if isinstance(item, Index) else (item,)
+    blobs = [item.manifest, *(blob for part in parts for blob in (part.manifest, *part.blobs))]
+    names = {"org.opencontainers.image.ref.name": name, "io.containerd.image.name": name}
+    listing = {"schemaVersion": 2, "manifests": [item.manifest.descriptor(annotations=names)]}
+    files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": json.dumps(listing).encode()}
+    return files | {f"blobs/sha256/{blob.digest.removeprefix('sha256:')}": blob.content for blob in blobs}
+
+
+def write_layout(item: Image | Index, name: str, folder: Path) -> Path:
+    """Writes an OCI image layout into a new folder; returns it."""
+    for path, content in oci_layout(item, name).items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return folder
 
 
 def _platform(item: Image) -> Json:
