@@ -1,0 +1,314 @@
+"""The composition root: the one place that names concrete adapters and wires them together."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import structlog
+
+from registry import __version__
+from registry.config import Address, ConfigError, Settings, refuse_open_door
+from registry.domain.clock import system_clock
+from registry.http.blobs import BlobHandlers
+from registry.http.discovery import DiscoveryHandlers
+from registry.http.dispatch import Dispatcher
+from registry.http.links import Links
+from registry.http.manifests import ManifestHandlers
+from registry.http.router import Route
+from registry.http.server import Listener
+from registry.http.system import SystemHandlers
+from registry.http.uploads import UploadHandlers
+from registry.ports import Changes, Leases
+from registry.processes import channel
+from registry.processes.front import Front
+from registry.processes.housekeeping import Housekeeping
+from registry.processes.startup import bind, sole_use
+from registry.processes.supervisor import Supervisor
+from registry.services.collect import Collector
+from registry.services.discovery import DiscoveryService
+from registry.services.leases import LocalLeases
+from registry.services.manifests import ManifestService
+from registry.services.pull import PullService
+from registry.services.push import PushService
+from registry.storage.blobs_fs import FileBlobs
+from registry.storage.files import DataDirectory
+from registry.storage.metadata import sqlite
+from registry.storage.metadata.cache import CachedReader
+from registry.storage.metadata.reader import SqlReader
+from registry.storage.metadata.writer import GroupCommitWriter
+from registry.storage.uploads_fs import FileUploads
+from registry.telemetry.logs import AccessLog
+from registry.telemetry.logs import configure as configure_logs
+from registry.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_FILE_THREADS = 16
+_CACHE_BYTES = 32 * 1024 * 1024
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_PR_SET_PDEATHSIG = 1
+
+
+class Process:
+    """What every serving process has: readers of the metadata, threads for files, logs and metrics."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
+        self._sql = SqlReader(sqlite.open_engine(settings.data, read_only=True))
+        self.reader = CachedReader(self._sql, _CACHE_BYTES)
+        self.boot = _BOOT_ID.read_text().strip()
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Take over the settings that can change while the process runs."""
+        self.settings = settings
+        configure_logs(settings.log.level, settings.log.format)
+        self.access_log = AccessLog(settings.log.level, settings.log.format)
+        self.directory = DataDirectory(settings.data, settings.storage.reserve)
+        self.blobs = FileBlobs(self.directory, self.executor)
+        self.uploads = FileUploads(self.directory, self.executor, self.boot)
+
+    def close(self) -> None:
+        self.access_log.close()
+        self.metrics.close()
+        self.executor.shutdown()
+        self._sql.close()
+
+    def routes(self, changes: Changes, leases: Leases) -> list[Route]:
+        """The URL map: every resource's routes, joined."""
+        settings = self.settings
+        links = Links(settings.server.public_url)
+        timeout = settings.server.body_timeout
+        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
+        manifests = ManifestService(changes)
+        system = self._system()
+        return [
+            *ManifestHandlers(pull, manifests, links, timeout).routes(),
+            *UploadHandlers(PushService(self.uploads, changes, leases), links, timeout).routes(),
+            *BlobHandlers(pull, manifests).routes(),
+            *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
+            *system.routes(),
+            *(() if settings.server.metrics_listen else system.metrics_routes()),
+        ]
+
+    def dispatcher(self, routes: Sequence[Route]) -> Dispatcher:
+        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies)
+
+    def listener(self, routes: Sequence[Route]) -> Listener:
+        server = self.settings.server
+        return Listener(self.dispatcher(routes), server.max_connections, server.idle_timeout, server.body_timeout)
+
+    def metrics_listener(self) -> Listener:
+        return self.listener(self._system().metrics_routes())
+
+    def _system(self) -> SystemHandlers:
+        return SystemHandlers(self._ready, self._exposition)
+
+    async def _ready(self) -> None:
+        await self.reader.check()
+        await self.uploads.check()
+
+    async def _exposition(self) -> tuple[bytes, str]:
+        return self.metrics.render()
+
+    def _observe(
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        label: str,
+        repository: str,
+        status: int,
+        sent: int,
+        received: int,
+        seconds: float,
+        client: str,
+    ) -> None:
+        self.access_log.record(request_id, method, path, repository, status, sent, seconds, client, received)
+        self.metrics.observe_request(method, label, status, seconds, sent, received)
+
+
+def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
+    """Run a node until SIGTERM or SIGINT; the exit code. Raises StartupError and ConfigError."""
+    refuse_open_door(settings)
+    configure_logs(settings.log.level, settings.log.format)
+    with ExitStack() as stack:
+        stack.enter_context(sole_use(settings.data))
+        DataDirectory(settings.data, settings.storage.reserve).prepare()
+        sqlite.prepare(settings.data)
+        sockets = [stack.enter_context(bind(settings.server.listen))]
+        metrics_at = settings.server.metrics_listen
+        metrics_sockets = [stack.enter_context(bind(metrics_at))] if metrics_at else []
+        metrics_directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="shoal-metrics-"))
+        asyncio.run(_node(settings, reload, sockets, metrics_sockets, metrics_directory))
+    return 0
+
+
+async def _node(
+    settings: Settings,
+    reload: Callable[[], Settings],
+    sockets: list[socket.socket],
+    metrics_sockets: list[socket.socket],
+    metrics_directory: str,
+) -> None:
+    process = Process(settings, Metrics(Path(metrics_directory), __version__))
+    writer = GroupCommitWriter(
+        sqlite.open_engine(settings.data, read_only=False), system_clock, process.metrics.committed
+    )
+    writer.start()
+    leases = LocalLeases()
+    housekeeping = Housekeeping(lambda: _collector(process, writer, leases), process.metrics.blobs_collected)
+    stop, again = _signals()
+    fronts = [Front(process.metrics_listener(), metrics_sockets, shared=False)] if metrics_sockets else []
+    listener = process.listener(process.routes(writer, leases))
+    supervisor: Supervisor | None = None
+    if settings.server.workers == 1:
+        fronts.append(Front(listener, sockets, shared=False))
+    else:
+        supervisor = Supervisor(
+            settings.server.workers,
+            sockets,
+            lambda: process.settings.model_dump_json(),
+            metrics_directory,
+            writer,
+            leases,
+            process.metrics.worker_died,
+        )
+        supervisor.start()
+    for front in fronts:
+        await front.start()
+    housekeeping.start(settings.collect.interval)
+    _greet(settings)
+    gc.freeze()
+
+    while not stop.is_set():
+        await _first(stop, again)
+        if again.is_set() and not stop.is_set():
+            again.clear()
+            _reload(process, reload)
+            listener.answer = process.dispatcher(process.routes(writer, leases))
+            housekeeping.start(process.settings.collect.interval)
+            if supervisor is not None:
+                await supervisor.reload()
+
+    log.info("stopping: running requests may end", seconds=process.settings.server.drain_timeout)
+    await housekeeping.stop()
+    for listening in sockets if supervisor is not None else ():
+        listening.close()
+    if supervisor is not None:
+        await supervisor.stop(process.settings.server.drain_timeout)
+    for front in fronts:
+        await front.stop(process.settings.server.drain_timeout)
+    await writer.stop()
+    process.close()
+
+
+def _collector(process: Process, changes: Changes, leases: LocalLeases) -> Collector:
+    return Collector(
+        process.reader,
+        changes,
+        process.blobs,
+        process.uploads,
+        leases,
+        system_clock,
+        process.settings.uploads.expire_after,
+        process.settings.collect.grace,
+    )
+
+
+def _reload(process: Process, reload: Callable[[], Settings]) -> None:
+    try:
+        settings = reload()
+        refuse_open_door(settings)
+    except ConfigError as error:
+        log.error("the settings were not read again: they have an error", error=str(error))
+        return
+    fixed = ("data", "server.listen", "server.workers", "server.metrics_listen", "server.max_connections", "server.idle_timeout")
+    changed = [key for key in fixed if _setting(settings, key) != _setting(process.settings, key)]
+    if changed:
+        log.warning("these settings change with the next start only", settings=changed)
+    settings = settings.model_copy(update={"data": process.settings.data})
+    process.access_log.close()
+    process.configure(settings)
+    log.info("the settings were read again")
+
+
+def _setting(settings: Settings, key: str) -> object:
+    value: object = settings
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def serve_worker(channel_descriptor: int, socket_descriptors: Sequence[int], metrics_directory: str, parent: int) -> None:
+    """Run one worker until the node tells it to stop or dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # the node died before the line above
+        sys.exit(1)
+    sockets = [socket.socket(fileno=number) for number in socket_descriptors]
+    asyncio.run(_worker(socket.socket(fileno=channel_descriptor), sockets, metrics_directory))
+
+
+async def _worker(to_node: socket.socket, sockets: list[socket.socket], metrics_directory: str) -> None:
+    reader, writer = await asyncio.open_connection(sock=to_node)
+    _, _, told = await channel.receive(reader)
+    process = Process(Settings.model_validate_json(told), Metrics(Path(metrics_directory), __version__))
+
+    def configure(settings_json: str) -> None:
+        process.access_log.close()
+        process.configure(Settings.model_validate_json(settings_json))
+        listener.answer = process.dispatcher(process.routes(node, node))
+
+    node = channel.RemoteNode(reader, writer, configure)
+    listener = process.listener(process.routes(node, node))
+    front = Front(listener, sockets, shared=True)
+    stop, _ = _signals()
+    node_gone = asyncio.create_task(node.run())
+    await front.start()
+    gc.freeze()
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, node_gone], return_when=asyncio.FIRST_COMPLETED)
+    if not node_gone.done():
+        await front.stop(process.settings.server.drain_timeout)
+        writer.close()
+    process.close()
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """Events for "stop" (SIGTERM, SIGINT) and "read the settings again" (SIGHUP)."""
+    loop = asyncio.get_running_loop()
+    stop, again = asyncio.Event(), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, again.set)
+    return stop, again
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
+
+
+def _greet(settings: Settings) -> None:
+    """The three lines that a newcomer needs."""
+    address = settings.server.listen
+    shown = address if address.host not in ("0.0.0.0", "::") else Address(socket.gethostname(), address.port)
+    print(f"Shoal listens on  http://{shown}", flush=True)
+    print(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE", flush=True)
+    print(f"Data is kept in   {settings.data.resolve()}", flush=True)
+    if not address.is_loopback:
+        log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=str(address))

@@ -1,0 +1,1 @@
+"""What a registry is about: pure values and decisions, no I/O, standard library only."""

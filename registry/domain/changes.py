@@ -1,0 +1,101 @@
+"""The changes that metadata can undergo. Each is applied whole, in one transaction, or refused.
+
+Each is idempotent: a change that is applied again after its answer was lost leaves the same state.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.domain.manifest import Manifest
+
+
+@dataclass(frozen=True, slots=True)
+class LinkBlob:
+    """The bytes of a blob are complete and durable: make it visible in a repository."""
+
+    repository: str
+    digest: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class MountBlob:
+    """Make a blob of another repository (any, where `source` is None) visible; refused with BlobUnknown."""
+
+    repository: str
+    source: str | None
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeepBlob:
+    """A client was told that this blob is there: begin its grace time anew."""
+
+    repository: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteBlob:
+    """Refused with BlobUnknown, or with BlobInUse while a manifest of the repository needs it."""
+
+    repository: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class PutManifest:
+    """Store a manifest and point tags at it; refused with ManifestBlobUnknown."""
+
+    repository: str
+    manifest: Manifest
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteTag:
+    """Refused with ManifestUnknown."""
+
+    repository: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteManifest:
+    """Remove a manifest and the tags that point at it; refused with ManifestUnknown."""
+
+    repository: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class CollectBlobs:
+    """Unlink blobs that no manifest has needed since `before`, sparing some repositories.
+
+    The outcome lists digests that no repository has any more: their bytes are garbage.
+    """
+
+    before: float
+    spare: tuple[str, ...]
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetGarbage:
+    """The bytes of these digests are removed, or in use again."""
+
+    digests: tuple[str, ...]
+
+
+Change = (
+    LinkBlob | MountBlob | KeepBlob | DeleteBlob | PutManifest | DeleteTag | DeleteManifest | CollectBlobs | ForgetGarbage
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a change did. `digests`: the blobs concerned, where the change says so."""
+
+    changed: bool = True
+    digests: tuple[str, ...] = ()

@@ -1,0 +1,76 @@
+"""The upload of a blob as a state and the decisions on it; no I/O.
+
+OCI distribution specification, "Pushing a blob in chunks": chunks come in order, each beginning
+where the last one ended; one that does not is refused with 416 and the session goes on.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from registry.domain.digest import Digest
+from registry.errors import BlobUploadInvalid, DigestInvalid, SizeInvalid, UploadRangeInvalid
+
+_CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]+|\*))?")
+
+
+@dataclass(frozen=True, slots=True)
+class UploadState:
+    """A session: which repository it was opened in, the algorithm it hashes with, the bytes it has."""
+
+    id: str
+    repository: str
+    algorithm: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkRange:
+    """The bytes `start` to `end` of the blob, both included."""
+
+    start: int
+    end: int
+
+    @staticmethod
+    def parse(header: str) -> ChunkRange:
+        """Read an upload's Content-Range (`start-end`); raises BlobUploadInvalid."""
+        match = _CONTENT_RANGE.fullmatch(header.strip())
+        if match is None:
+            raise BlobUploadInvalid("Content-Range of a chunk has the form start-end", {"range": header[:64]})
+        return ChunkRange(int(match[1]), int(match[2]))
+
+    @property
+    def length(self) -> int:
+        return self.end - self.start + 1
+
+
+def check_chunk(state: UploadState, content_range: ChunkRange | None, content_length: int | None) -> None:
+    """Decide whether a chunk may be appended.
+
+    Raises UploadRangeInvalid for a chunk out of order, SizeInvalid for a range that contradicts the
+    length of the body.
+    """
+    if content_range is None:
+        return
+    if content_range.start != state.offset or content_range.end < content_range.start:
+        raise UploadRangeInvalid(f"the next chunk has to begin at byte {state.offset}", state.offset)
+    if content_length is not None and content_length != content_range.length:
+        raise SizeInvalid(
+            f"Content-Range names {content_range.length} bytes, Content-Length {content_length}",
+            {"range": content_range.length, "length": content_length},
+        )
+
+
+def check_received(content_range: ChunkRange | None, received: int) -> None:
+    """After the body of a chunk: raises SizeInvalid where it was shorter or longer than its range."""
+    if content_range is not None and received != content_range.length:
+        raise SizeInvalid(f"Content-Range names {content_range.length} bytes, the body had {received}")
+
+
+def check_digest(announced: Digest, found: Digest) -> None:
+    """Raises DigestInvalid where the content is not what the client said."""
+    if announced != found:
+        raise DigestInvalid(
+            "the content does not have the digest that was given", {"given": str(announced), "content": str(found)}
+        )

@@ -1,0 +1,160 @@
+"""Every error that Shoal tells a client or an operator.
+
+The tree follows the error codes of the OCI distribution specification ("Error Codes"). A class is
+a kind of failure, its `code` the identifier that a client sees; which HTTP status goes with it is
+decided in one table, in `registry.http.errors`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+class StartupError(Exception):
+    """The server cannot start; the message is one line that says what to do."""
+
+
+class RegistryError(Exception):
+    """A failure that is told to the client as `{"errors": [{code, message, detail}]}`."""
+
+    code = "UNKNOWN"
+
+    def __init__(self, message: str, detail: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.detail = dict(detail or {})
+
+
+class BlobUnknown(RegistryError):
+    code = "BLOB_UNKNOWN"
+
+
+class BlobUploadInvalid(RegistryError):
+    code = "BLOB_UPLOAD_INVALID"
+
+
+class BlobUploadUnknown(RegistryError):
+    code = "BLOB_UPLOAD_UNKNOWN"
+
+
+class UploadRangeInvalid(BlobUploadInvalid):
+    """A chunk that does not begin where the last one ended; the session goes on.
+
+    `offset` is where the next chunk has to begin.
+    """
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(message, {"offset": offset})
+        self.offset = offset
+
+
+class UploadBusy(BlobUploadInvalid):
+    """Another request is writing to the same upload session."""
+
+
+class DigestInvalid(RegistryError):
+    code = "DIGEST_INVALID"
+
+
+class ManifestBlobUnknown(RegistryError):
+    code = "MANIFEST_BLOB_UNKNOWN"
+
+
+class ManifestInvalid(RegistryError):
+    code = "MANIFEST_INVALID"
+
+
+class ManifestTooLarge(ManifestInvalid):
+    """A manifest beyond the limit of 4 MiB."""
+
+
+class ManifestUnknown(RegistryError):
+    code = "MANIFEST_UNKNOWN"
+
+
+class NameInvalid(RegistryError):
+    code = "NAME_INVALID"
+
+
+class NameUnknown(RegistryError):
+    code = "NAME_UNKNOWN"
+
+
+class TagInvalid(RegistryError):
+    code = "TAG_INVALID"
+
+
+class SizeInvalid(RegistryError):
+    code = "SIZE_INVALID"
+
+
+class PaginationInvalid(RegistryError):
+    code = "PAGINATION_NUMBER_INVALID"
+
+
+class Denied(RegistryError):
+    """What the caller asked is not allowed, and trying again will not help."""
+
+    code = "DENIED"
+
+
+class BlobInUse(Denied):
+    """A blob that a manifest of the repository needs is not deleted."""
+
+
+class Unsupported(RegistryError):
+    code = "UNSUPPORTED"
+
+
+class MethodNotAllowed(Unsupported):
+    """`allowed` lists the methods that the path knows."""
+
+    def __init__(self, method: str, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is not allowed here; allowed: {', '.join(allowed)}")
+        self.allowed = allowed
+
+
+class RequestInvalid(Unsupported):
+    """A request that cannot be understood at all (its framing, encoding or query)."""
+
+
+class MediaTypeUnsupported(Unsupported):
+    """An encoding of the body that a registry must not undo: content is named by the bytes as they are."""
+
+
+class RangeUnsatisfiable(Unsupported):
+    """None of the ranges that were asked lies inside the content of `size` bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"no such range: the content has {size} bytes", {"size": size})
+        self.size = size
+
+
+class EndpointUnknown(Unsupported):
+    """A path that is no part of the API."""
+
+
+class ClientGone(BlobUploadInvalid):
+    """The client broke off in the middle of its request."""
+
+
+class RequestTimeout(ClientGone):
+    """The client sent nothing for too long."""
+
+
+class StorageFull(RegistryError):
+    """The disk has no room (ENOSPC, EDQUOT, or the reserve for the database would be touched)."""
+
+    code = "STORAGE_FULL"
+
+
+class StorageFailure(RegistryError):
+    """The disk or the database answered with an error (EIO and its like)."""
+
+    code = "STORAGE_FAILURE"
+
+
+class Unavailable(RegistryError):
+    """The node cannot take the request now; the client may try again."""
+
+    code = "UNAVAILABLE"

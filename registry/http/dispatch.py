@@ -1,0 +1,118 @@
+"""From a request to its answer: route, handler, error, and one line in the log."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network
+from typing import Protocol
+from urllib.parse import unquote
+
+import structlog
+from aiohttp import web
+
+from registry.errors import ClientGone, RegistryError, StorageFailure
+from registry.http import errors
+from registry.http.proxies import client_address
+from registry.http.router import Call, Route, Router
+
+log = structlog.get_logger(__name__)
+
+_CLIENT_GONE = 499  # the status in the log of a request that could not be answered to its end
+_API_VERSION = "Docker-Distribution-Api-Version"
+
+
+class RequestObserver(Protocol):
+    """Told of every request that was answered: sizes in bytes, time in seconds."""
+
+    def __call__(
+        self,
+        request_id: str,
+        method: str,
+        path: str,
+        label: str,
+        repository: str,
+        status: int,
+        sent: int,
+        received: int,
+        seconds: float,
+        client: str,
+    ) -> None: ...
+
+
+class Dispatcher:
+    """The one function that answers every request of a listener."""
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        observe: RequestObserver,
+        trusted_proxies: Sequence[IPv4Network | IPv6Network],
+    ) -> None:
+        self._router = Router(routes)
+        self._observe = observe
+        self._trusted_proxies = trusted_proxies
+        self._prefix = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        started = time.perf_counter()
+        request_id = f"{self._prefix}-{next(self._numbers)}"
+        path = request.raw_path.partition("?")[0]
+        if "%" in path:
+            path = unquote(path)
+        call = Call(request, request_id)
+        status = _CLIENT_GONE
+        try:
+            response = await self._answer(call, path)
+            status = response.status
+            if not call.begun:
+                _add_headers(response, path, request_id)
+                if request.method != "HEAD":
+                    call.sent = response.content_length or 0
+            return response
+        finally:
+            self._observe(
+                request_id,
+                request.method,
+                path,
+                call.label,
+                call.repository,
+                status,
+                call.sent,
+                call.received,
+                time.perf_counter() - started,
+                client_address(request, self._trusted_proxies),
+            )
+
+    async def _answer(self, call: Call, path: str) -> web.StreamResponse:
+        try:
+            route, call.parameters = self._router.match(call.request.method, path)
+            call.label = route.label
+            return await route.handler(call)
+        except ConnectionError:
+            raise
+        except RegistryError as error:
+            failure = error
+        except Exception as error:
+            log.exception("request failed", id=call.id, method=call.request.method, path=path)
+            failure = StorageFailure("an internal error; the log has more", {"id": call.id})
+            failure.__cause__ = error
+        if isinstance(failure, StorageFailure):
+            log.error(failure.message, id=call.id, path=path, cause=repr(failure.__cause__), detail=failure.detail)
+        if call.begun:  # a second head would look like content: only a cut tells the client
+            raise ConnectionResetError("the answer had begun") from failure
+        response = errors.response_of(failure)
+        if isinstance(failure, ClientGone):
+            response.force_close()
+        return response
+
+
+def _add_headers(response: web.StreamResponse, path: str, request_id: str) -> None:
+    headers = response.headers
+    headers["X-Request-Id"] = request_id
+    headers["Server"] = "Shoal"
+    if path.startswith("/v2") and _API_VERSION not in headers:
+        headers[_API_VERSION] = "registry/2.0"

@@ -1,0 +1,95 @@
+"""/v2/{name}/manifests/{reference}"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from aiohttp import web
+from multidict import CIMultiDict
+
+from registry.domain.digest import Digest
+from registry.domain.manifest import INDEX_TYPES, MAX_MANIFEST_SIZE
+from registry.domain.names import parse_reference, parse_repository, parse_tag
+from registry.errors import RequestInvalid
+from registry.http import receive
+from registry.http.conditions import matches
+from registry.http.links import Links
+from registry.http.router import Call, Route
+from registry.ports import StoredManifest
+from registry.services.manifests import ManifestService
+from registry.services.pull import PullService
+
+_MAX_TAGS = 100
+
+
+class ManifestHandlers:
+    """OCI distribution specification, "Pulling manifests", "Pushing Manifests", "Deleting Manifests"."""
+
+    def __init__(self, pull: PullService, manifests: ManifestService, links: Links, body_timeout: float) -> None:
+        self._pull = pull
+        self._manifests = manifests
+        self._links = links
+        self._body_timeout = body_timeout
+
+    def routes(self) -> list[Route]:
+        template = "/v2/{name}/manifests/{reference}"
+        return [
+            Route("GET", template, "pull", self.get, "manifest"),
+            Route("PUT", template, "push", self.put, "manifest"),
+            Route("DELETE", template, "delete", self.delete, "manifest"),
+        ]
+
+    async def get(self, call: Call) -> web.StreamResponse:
+        repository = call.repository = parse_repository(call.parameters["name"])
+        reference = parse_reference(call.parameters["reference"])
+        manifest = await self._pull.manifest(repository, reference)
+        if manifest.media_type in INDEX_TYPES and isinstance(reference, str):
+            manifest = await self._pull.for_client(repository, manifest, _accepted(call.request))
+        headers = _headers(manifest.digest, manifest.media_type).copy()
+        if "If-None-Match" in call.request.headers and matches(call.request, headers["ETag"]):
+            return web.Response(status=304, headers=headers)
+        return web.Response(body=manifest.content, headers=headers)
+
+    async def put(self, call: Call) -> web.StreamResponse:
+        repository = call.repository = parse_repository(call.parameters["name"])
+        reference = parse_reference(call.parameters["reference"])
+        tags = tuple(parse_tag(tag) for tag in call.request.query.getall("tag", ()))
+        if len(tags) > _MAX_TAGS:
+            raise RequestInvalid(f"at most {_MAX_TAGS} tags are set at once")
+        content = await receive.whole(call, MAX_MANIFEST_SIZE, self._body_timeout)
+        manifest = await self._manifests.put(repository, reference, tags, content, _content_type(call.request))
+        headers: CIMultiDict[str] = CIMultiDict()
+        headers["Location"] = self._links.manifest(repository, manifest.digest)
+        headers["Docker-Content-Digest"] = str(manifest.digest)
+        if manifest.subject is not None:
+            headers["OCI-Subject"] = manifest.subject
+        if tags:
+            headers["OCI-Tag"] = ", ".join(tags)
+        return web.Response(status=201, headers=headers)
+
+    async def delete(self, call: Call) -> web.StreamResponse:
+        repository = call.repository = parse_repository(call.parameters["name"])
+        await self._manifests.delete(repository, parse_reference(call.parameters["reference"]))
+        return web.Response(status=202)
+
+
+@lru_cache(maxsize=4096)
+def _headers(digest: str, media_type: str) -> CIMultiDict[str]:
+    return CIMultiDict(
+        {
+            "Content-Type": media_type,
+            "Docker-Content-Digest": digest,
+            "ETag": f'"{digest}"',
+            "Docker-Distribution-Api-Version": "registry/2.0",
+        }
+    )
+
+
+def _accepted(request: web.BaseRequest) -> set[str]:
+    """The media types of all Accept lines, without their parameters (docker sends six lines)."""
+    lines = request.headers.getall("Accept", ())
+    return {entry.partition(";")[0].strip().lower() for line in lines for entry in line.split(",")} - {""}
+
+
+def _content_type(request: web.BaseRequest) -> str | None:
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None

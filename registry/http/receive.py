@@ -1,0 +1,71 @@
+"""Reading the body of a request: in batches, within limits of size and time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from aiohttp import ClientError, web
+
+from registry.errors import ClientGone, ManifestTooLarge, MediaTypeUnsupported, RequestTimeout
+from registry.http.router import Call
+
+_BATCH = 1024 * 1024
+
+
+async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:
+    """The body in batches of about 1 MiB; raises ClientGone, and RequestTimeout after `timeout` seconds without a byte."""
+    _check_encoding(call.request)
+    await _continue(call.request)
+    content = call.request.content
+    batch: list[bytes] = []
+    size = 0
+    while chunk := await _next(content, timeout):
+        batch.append(chunk)
+        size += len(chunk)
+        call.received += len(chunk)
+        if size >= _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+async def whole(call: Call, limit: int, timeout: float) -> bytes:
+    """The body as one piece; raises ManifestTooLarge where it has more than `limit` bytes."""
+    too_large = ManifestTooLarge(f"a manifest has at most {limit} bytes", {"limit": limit})
+    if (call.request.content_length or 0) > limit:
+        raise too_large
+    body = bytearray()
+    async for batch in batches(call, timeout):
+        for chunk in batch:
+            body += chunk
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
+
+
+def is_empty(request: web.BaseRequest) -> bool:
+    return not request.body_exists or request.content_length == 0
+
+
+async def _next(content: asyncio.StreamReader, timeout: float) -> bytes:
+    try:
+        async with asyncio.timeout(timeout):
+            return await content.readany()  # type: ignore[attr-defined,no-any-return]
+    except TimeoutError:
+        raise RequestTimeout(f"nothing was received for {timeout:g} seconds") from None
+    except (ClientError, ConnectionError, web.RequestPayloadError) as error:
+        raise ClientGone("the request broke off in its body") from error
+
+
+def _check_encoding(request: web.BaseRequest) -> None:
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise MediaTypeUnsupported("send the content as it is, without Content-Encoding", {"encoding": encoding[:64]})
+
+
+async def _continue(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it that its body is welcome (RFC 9110, section 10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

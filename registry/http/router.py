@@ -1,0 +1,89 @@
+"""The URL map: routes as data, so that what is served and which right it takes can be listed and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+from registry.errors import EndpointUnknown, MethodNotAllowed
+
+
+@dataclass(slots=True)
+class Call:
+    """A request on its way through a handler.
+
+    What is filled in on the way is for the log: the route's label, the repository that the request is
+    about, the bytes of bodies. `begun`: the handler sends the answer by itself, and has begun to.
+    """
+
+    request: web.BaseRequest
+    id: str
+    parameters: dict[str, str] = field(default_factory=dict)
+    label: str = "none"
+    repository: str = ""
+    received: int = 0
+    sent: int = 0
+    begun: bool = False
+
+
+Handler = Callable[[Call], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`template` has {name}, which spans slashes, and other {parameters}, which do not.
+
+    `right` is what a caller needs on the repository: pull, push, delete, catalog, or none.
+    """
+
+    method: str
+    template: str
+    right: str
+    handler: Handler
+    label: str
+
+
+@dataclass(slots=True)
+class _Endpoint:
+    pattern: re.Pattern[str]
+    routes: dict[str, Route] = field(default_factory=dict)
+
+
+class Router:
+    """Finds the route of a request. HEAD is served wherever GET is."""
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._endpoints: dict[str, _Endpoint] = {}
+        for route in routes:
+            endpoint = self._endpoints.setdefault(route.template, _Endpoint(_pattern(route.template)))
+            endpoint.routes[route.method] = route
+            if route.method == "GET":
+                endpoint.routes["HEAD"] = route
+        self._order = tuple(self._endpoints.values())
+
+    def match(self, method: str, path: str) -> tuple[Route, dict[str, str]]:
+        """Raises EndpointUnknown, MethodNotAllowed."""
+        for endpoint in self._order:
+            found = endpoint.pattern.fullmatch(path)
+            if found is not None:
+                route = endpoint.routes.get(method)
+                if route is None:
+                    raise MethodNotAllowed(method, tuple(sorted(endpoint.routes)))
+                return route, found.groupdict()
+        raise EndpointUnknown("no such address in this registry")
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    parts = re.split(r"(\{[a-z_]+\})", template)
+    return re.compile("".join(_part(part) for part in parts))
+
+
+def _part(part: str) -> str:
+    if part == "{name}":
+        return "(?P<name>.+)"
+    if part.startswith("{"):
+        return f"(?P<{part[1:-1]}>[^/]+)"
+    return re.escape(part)

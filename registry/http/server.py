@@ -1,0 +1,101 @@
+"""The listener: aiohttp's low-level server with bounds on connections, headers and time."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from registry.errors import RequestInvalid, StorageFailure
+from registry.http import errors
+
+Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+_READ_BUFFER = 256 * 1024
+_TCP_USER_TIMEOUT = 18  # linux/tcp.h; milliseconds that sent bytes may stay unacknowledged
+
+
+class Connection(RequestHandler):
+    """One connection. What is no HTTP at all is answered in the registry's own form of an error."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if self.transport is not None and self.transport.get_write_buffer_size() > 0:
+            raise ConnectionError("the answer has begun already; cut it") from exc
+        if status < 500:
+            error = errors.response_of(RequestInvalid((message or "bad request")[:200]))
+            error.set_status(status)
+        else:
+            self.log_exception("request failed", exc_info=exc)
+            error = errors.response_of(StorageFailure("an internal error; the log has more"))
+        error.force_close()
+        return error
+
+
+class Listener(web.Server):
+    """Accepts connections and hands each request to `answer`.
+
+    Connections beyond `max_connections` are closed at once. `idle_timeout` (seconds) is how long a
+    connection may take for the next whole request head; `stall_timeout` how long a client may leave
+    sent bytes unread. `answer` may be replaced while it runs.
+    """
+
+    def __init__(self, answer: Answer, max_connections: int, idle_timeout: float, stall_timeout: float) -> None:
+        self._handler_settings: dict[str, Any] = {
+            "keepalive_timeout": idle_timeout,
+            "access_log": None,
+            "auto_decompress": False,
+            "read_bufsize": _READ_BUFFER,
+            "lingering_time": 2.0,
+        }
+        super().__init__(self._answer, **self._handler_settings)
+        self.answer = answer
+        self._busy: set[RequestHandler] = set()
+        self._draining = False
+        self._max_connections = max_connections
+        self._stall_milliseconds = int(stall_timeout * 1000)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        self._busy.add(connection)
+        try:
+            response = await self.answer(request)
+        finally:
+            self._busy.discard(connection)
+        if self._draining:
+            response.force_close()
+        return response
+
+    async def drain(self, timeout: float) -> None:
+        """Close connections as they become idle; after `timeout` seconds close the rest too."""
+        self._draining = True
+        for connection in self.connections:
+            if connection not in self._busy:
+                connection.close()
+        deadline = asyncio.get_running_loop().time() + timeout
+        while self._busy and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.05)
+        await self.shutdown(1.0)
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._handler_settings)
+
+    def connection_made(self, handler: RequestHandler, transport: Any) -> None:
+        super().connection_made(handler, transport)
+        if len(self._connections) > self._max_connections:
+            transport.abort()
+            return
+        connection = transport.get_extra_info("socket")
+        if connection is not None and connection.family != socket.AF_UNIX:
+            with suppress(OSError):
+                connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, self._stall_milliseconds)

@@ -1,0 +1,199 @@
+"""What the services need of the world, as protocols.
+
+Adapters live in `registry.storage`; each of these ports has a fake for tests in
+`registry.storage.memory`, and one contract suite is run over every adapter.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from registry.domain.changes import Change, Outcome
+from registry.domain.descriptor import Descriptor
+from registry.domain.digest import Digest
+from registry.domain.events import JournalEvent
+from registry.domain.upload import UploadState
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest as it is served: the bytes and their type."""
+
+    digest: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BlobLink:
+    """A blob as a repository knows it. `unneeded_since`: seconds since the epoch, None while a manifest needs it."""
+
+    size: int
+    unneeded_since: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class BlobFile:
+    """The bytes of a blob as an open file; whoever opened it closes it."""
+
+    fd: int
+    size: int
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+class MetadataReader(Protocol):
+    """Reads of the metadata. Every answer is as new as the last change that was acknowledged."""
+
+    async def manifest_by_tag(self, repository: str, tag: str) -> StoredManifest | None: ...
+
+    async def manifest_by_digest(self, repository: str, digest: str) -> StoredManifest | None: ...
+
+    async def blob(self, repository: str, digest: str) -> BlobLink | None: ...
+
+    async def repository_exists(self, repository: str) -> bool: ...
+
+    async def tags(self, repository: str, after: str, limit: int) -> Sequence[str]:
+        """Up to `limit` tags in bytewise order, beginning after `after` ("" for the start)."""
+        ...
+
+    async def repositories(self, after: str, limit: int) -> Sequence[str]:
+        """Repositories that have a manifest, in bytewise order, beginning after `after`."""
+        ...
+
+    async def referrers(
+        self, repository: str, subject: str, artifact_type: str | None, after: str, limit: int
+    ) -> Sequence[Descriptor]:
+        """Manifests whose subject is `subject`, in order of digest, beginning after the digest `after`."""
+        ...
+
+    async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
+        """Of those manifests that exist in the repository, the subject each one names."""
+        ...
+
+    async def blob_exists(self, digest: str) -> bool:
+        """Whether any repository has this blob."""
+        ...
+
+    async def garbage(self) -> Sequence[str]:
+        """Digests whose bytes are left behind, as no repository has them any more; some at a time."""
+        ...
+
+    async def check(self) -> None:
+        """Raises StorageFailure where the database cannot be read."""
+        ...
+
+
+class Journal(Protocol):
+    """Reads of the journal, for replicas and for those who check it."""
+
+    async def events(self, after: int, limit: int) -> Sequence[JournalEvent]: ...
+
+
+class Changes(Protocol):
+    """The one way to change metadata: each change and its journal event are one transaction."""
+
+    async def submit(self, change: Change) -> Outcome:
+        """Returns once the change is durable; raises the RegistryError that refused it.
+
+        Submitting a change again whose answer was lost does no harm.
+        """
+        ...
+
+
+class Leases(Protocol):
+    """While a digest is leased its bytes are not collected."""
+
+    def hold(self, digest: Digest) -> AbstractAsyncContextManager[None]: ...
+
+
+class Removals(Protocol):
+    """The other side of the leases, for the collector."""
+
+    def removal(self, digest: Digest) -> AbstractAsyncContextManager[bool]:
+        """Keep new leases of a digest waiting; yields False where it is leased already."""
+        ...
+
+
+class BlobStore(Protocol):
+    """The bytes of complete blobs, named by their digest."""
+
+    async def open(self, digest: Digest, size: int) -> BlobFile:
+        """Raises BlobUnknown where the bytes are absent or shorter or longer than `size`."""
+        ...
+
+    def intact(self, digest: Digest, size: int) -> bool:
+        """Whether a blob of this size is there (its content is not read)."""
+        ...
+
+    async def remove(self, digest: Digest) -> None:
+        """Remove the bytes; no error where there are none."""
+        ...
+
+
+class UploadWriter(Protocol):
+    """One upload session, held by one request at a time."""
+
+    @property
+    def state(self) -> UploadState: ...
+
+    async def write(self, chunks: Sequence[bytes]) -> None:
+        """Append bytes and hash them."""
+        ...
+
+    async def checkpoint(self) -> UploadState:
+        """Make the offset one that the client can be told."""
+        ...
+
+    def rehash_with(self, algorithm: str) -> None:
+        """Hash with another algorithm; what is there already is read again when the digest is asked for."""
+        ...
+
+    async def digest(self) -> Digest:
+        """The digest of all bytes so far."""
+        ...
+
+    async def publish(self, digest: Digest) -> None:
+        """Make the bytes durable and complete as the blob `digest`; only their owner's row is missing then."""
+        ...
+
+    async def discard(self) -> None:
+        """End the session and drop what is left of it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AbandonedUpload:
+    """A session to clear up. `published`: the blob that it was about to become, or had just become."""
+
+    upload_id: str
+    published: Digest | None
+
+
+class UploadStore(Protocol):
+    """Uploads that have begun. Their state outlives a restart."""
+
+    async def begin(self, repository: str, algorithm: str) -> UploadState:
+        """Raises StorageFull where the reserve of disk would be touched."""
+        ...
+
+    async def state(self, repository: str, upload_id: str) -> UploadState:
+        """Raises BlobUploadUnknown."""
+        ...
+
+    def open(self, repository: str, upload_id: str) -> AbstractAsyncContextManager[UploadWriter]:
+        """Hold a session for writing. Raises BlobUploadUnknown, UploadBusy."""
+        ...
+
+    def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
+        """Sessions that nobody holds and that had their last byte before the time `before`."""
+        ...
+
+    async def active_repositories(self, since: float) -> frozenset[str]:
+        """Repositories in which an upload had a byte since the time `since`, or is held now."""
+        ...

@@ -1,0 +1,167 @@
+"""How a worker asks its node: length-prefixed msgpack messages over a socket pair.
+
+A request is [number, operation, body], an answer [number, error or nil, body]; an answer with the number 0
+is the settings, which the node tells at the start and when they change. Operations:
+`submit` (a change; answered by its outcome), `acquire` and `release` (the lease of a digest). Leases that a
+worker holds end with its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import msgspec
+
+from registry import errors
+from registry.domain import changes
+from registry.domain.changes import Change, Outcome
+from registry.domain.digest import Digest
+from registry.errors import RegistryError, Unavailable
+from registry.ports import Changes
+from registry.services.leases import LocalLeases
+
+_MAX_MESSAGE = 64 * 1024 * 1024
+_CHANGE_TYPES: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        changes.LinkBlob,
+        changes.MountBlob,
+        changes.KeepBlob,
+        changes.DeleteBlob,
+        changes.PutManifest,
+        changes.DeleteTag,
+        changes.DeleteManifest,
+    )
+}
+
+
+async def send(writer: asyncio.StreamWriter, message: object) -> None:
+    data = msgspec.msgpack.encode(message)
+    writer.write(len(data).to_bytes(4, "big") + data)
+    await writer.drain()
+
+
+async def receive(reader: asyncio.StreamReader) -> list[Any]:
+    """The next message; raises EOFError where the other side is gone."""
+    try:
+        size = int.from_bytes(await reader.readexactly(4), "big")
+        if size > _MAX_MESSAGE:
+            raise EOFError("a message beyond the limit")
+        return cast(list[Any], msgspec.msgpack.decode(await reader.readexactly(size)))
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        raise EOFError("the other side is gone") from error
+
+
+class RemoteNode:
+    """The worker's side: Changes and Leases, each by a message to the node."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_settings: Callable[[str], None]
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._on_settings = on_settings
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+
+    async def run(self) -> None:
+        """Take answers until the node is gone."""
+        try:
+            while True:
+                number, error, body = await receive(self._reader)
+                if number == 0:
+                    self._on_settings(body)
+                    continue
+                future = self._waiting.pop(number)
+                if future.done():
+                    continue
+                if error is None:
+                    future.set_result(body)
+                else:
+                    future.set_exception(_error(error))
+        except EOFError:
+            for future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(Unavailable("the node is stopping"))
+
+    async def submit(self, change: Change) -> Outcome:
+        body = await self._ask("submit", [type(change).__name__, change])
+        return msgspec.convert(body, Outcome)
+
+    @asynccontextmanager
+    async def hold(self, digest: Digest) -> AsyncIterator[None]:
+        await self._ask("acquire", str(digest))
+        try:
+            yield
+        finally:
+            await asyncio.shield(self._ask("release", str(digest)))
+
+    async def _ask(self, operation: str, body: object) -> Any:
+        number = next(self._numbers)
+        future = self._waiting[number] = asyncio.get_running_loop().create_future()
+        await send(self._writer, [number, operation, body])
+        return await future
+
+
+class WorkerSession:
+    """The node's side of one worker."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_changes: Changes, leases: LocalLeases
+    ) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._changes = node_changes
+        self._leases = leases
+        self._held: Counter[Digest] = Counter()
+
+    async def run(self) -> None:
+        """Serve the worker until it is gone, then give back what it held."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                while True:
+                    try:
+                        number, operation, body = await receive(self._reader)
+                    except EOFError:
+                        break
+                    tasks.create_task(self._answer(number, operation, body))
+        finally:
+            for digest in self._held.elements():
+                self._leases.release(digest)
+            self._writer.close()
+
+    async def _answer(self, number: int, operation: str, body: Any) -> None:
+        try:
+            answer: list[Any] = [number, None, await self._do(operation, body)]
+        except RegistryError as error:
+            answer = [number, [type(error).__name__, error.message, error.detail], None]
+        try:
+            await send(self._writer, answer)
+        except ConnectionError:
+            return  # the worker died; run() notices at its next read
+
+    async def _do(self, operation: str, body: Any) -> object:
+        if operation == "submit":
+            kind, fields = body
+            return await self._changes.submit(msgspec.convert(fields, _CHANGE_TYPES[kind]))
+        digest = Digest.parse(body)
+        if operation == "acquire":
+            await self._leases.acquire(digest)
+            self._held[digest] += 1
+        else:
+            self._leases.release(digest)
+            self._held[digest] -= 1
+        return None
+
+
+def _error(answer: list[Any]) -> RegistryError:
+    name, message, detail = answer
+    kind = getattr(errors, name)
+    error = cast(RegistryError, kind.__new__(kind))
+    RegistryError.__init__(error, message, detail)
+    return error

@@ -1,0 +1,1 @@
+"""Use cases: what a registry does, in terms of the ports."""

@@ -1,0 +1,79 @@
+"""Finding content: tags, repositories, referrers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from registry.domain.descriptor import Descriptor
+from registry.domain.digest import Digest
+from registry.domain.manifest import fallback_descriptors
+from registry.domain.names import referrers_tag
+from registry.errors import NameUnknown
+from registry.ports import MetadataReader
+
+MAX_PAGE = 10_000
+MAX_REFERRERS_PAGE = 1_000
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some entries in order; `more` says that others follow the last one."""
+
+    entries: Sequence[T]
+    more: bool
+
+
+class DiscoveryService:
+    """OCI distribution specification, "Content Discovery"."""
+
+    def __init__(self, reader: MetadataReader) -> None:
+        self._reader = reader
+
+    async def tags(self, repository: str, after: str, limit: int | None) -> Page[str]:
+        """Tags after `after`, in bytewise order; raises NameUnknown."""
+        if not await self._reader.repository_exists(repository):
+            raise NameUnknown("no such repository", {"name": repository})
+        size = _page_size(limit, MAX_PAGE)
+        return _page(await self._reader.tags(repository, after, size + 1) if size else (), size)
+
+    async def repositories(self, after: str, limit: int | None) -> Page[str]:
+        size = _page_size(limit, MAX_PAGE)
+        return _page(await self._reader.repositories(after, size + 1) if size else (), size)
+
+    async def referrers(
+        self, repository: str, subject: Digest, artifact_type: str | None, after: str, limit: int | None
+    ) -> Page[Descriptor]:
+        """Manifests that name `subject`, in order of digest; an empty page where nothing is known."""
+        size = _page_size(limit, MAX_REFERRERS_PAGE)
+        if not size:
+            return Page((), more=False)
+        indexed = await self._reader.referrers(repository, str(subject), artifact_type, after, size + 1)
+        listed = await self._listed_by_clients(repository, subject)
+        merged = {entry.digest: entry for entry in listed if entry.digest > after and _matches(entry, artifact_type)}
+        merged |= {entry.digest: entry for entry in indexed}
+        return _page(sorted(merged.values(), key=lambda entry: entry.digest), size)
+
+    async def _listed_by_clients(self, repository: str, subject: Digest) -> list[Descriptor]:
+        """What clients of registries without this API kept under the referrers tag, where it still exists here."""
+        index = await self._reader.manifest_by_tag(repository, referrers_tag(subject))
+        if index is None:
+            return []
+        entries = fallback_descriptors(index.content)
+        known = await self._reader.subjects(repository, [entry.digest for entry in entries])
+        return [entry for entry in entries if known.get(entry.digest, "absent") in (None, str(subject))]
+
+
+def _matches(entry: Descriptor, artifact_type: str | None) -> bool:
+    return artifact_type is None or entry.artifact_type == artifact_type
+
+
+def _page_size(limit: int | None, maximum: int) -> int:
+    return maximum if limit is None else min(limit, maximum)
+
+
+def _page(entries: Sequence[T], size: int) -> Page[T]:
+    return Page(entries[:size], more=len(entries) > size)

@@ -1,0 +1,72 @@
+"""Pulling: manifests by tag or digest, and blobs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from registry.domain.changes import KeepBlob
+from registry.domain.clock import Clock
+from registry.domain.digest import Digest
+from registry.domain.manifest import IMAGE_TYPES, INDEX_TYPES, default_platform
+from registry.domain.names import Reference
+from registry.errors import BlobUnknown, ManifestUnknown
+from registry.ports import BlobFile, BlobStore, Changes, MetadataReader, StoredManifest
+
+
+class PullService:
+    """OCI distribution specification, "Pull". `grace`: seconds that a blob which no manifest needs is kept."""
+
+    def __init__(self, reader: MetadataReader, blobs: BlobStore, changes: Changes, clock: Clock, grace: float) -> None:
+        self._reader = reader
+        self._blobs = blobs
+        self._changes = changes
+        self._clock = clock
+        self._grace = grace
+
+    async def manifest(self, repository: str, reference: Reference) -> StoredManifest:
+        """Raises ManifestUnknown."""
+        if isinstance(reference, Digest):
+            found = await self._reader.manifest_by_digest(repository, str(reference))
+        else:
+            found = await self._reader.manifest_by_tag(repository, reference)
+        if found is None:
+            raise ManifestUnknown("no such manifest in this repository", {"name": repository, "reference": str(reference)})
+        return found
+
+    async def for_client(self, repository: str, manifest: StoredManifest, accepted: Collection[str]) -> StoredManifest:
+        """What a client is served that asked for a tag and got an index.
+
+        One that names the types it accepts, images but no index, is of the time before indexes: it
+        gets the linux/amd64 image.
+        """
+        if manifest.media_type not in INDEX_TYPES or not accepted or {manifest.media_type, "*/*"} & set(accepted):
+            return manifest
+        if not {*IMAGE_TYPES, "application/*"} & set(accepted) or set(INDEX_TYPES) & set(accepted):
+            return manifest
+        digest = default_platform(manifest.content)
+        image = await self._reader.manifest_by_digest(repository, digest) if digest else None
+        return image or manifest
+
+    async def blob_size(self, repository: str, digest: Digest) -> int:
+        """The size of a blob whose bytes are there; raises BlobUnknown.
+
+        A file of another size counts as absent, so that a client which asks before it pushes heals it.
+        """
+        link = await self._reader.blob(repository, str(digest))
+        if link is None or not self._blobs.intact(digest, link.size):
+            raise _unknown(digest)
+        if link.unneeded_since is not None and self._clock() - link.unneeded_since > self._grace / 2:
+            # The client will count on this blob in the manifest that it pushes next.
+            await self._changes.submit(KeepBlob(repository, str(digest)))
+        return link.size
+
+    async def open_blob(self, repository: str, digest: Digest) -> BlobFile:
+        """The bytes of a blob, `size` as it was pushed; raises BlobUnknown, StorageFailure."""
+        link = await self._reader.blob(repository, str(digest))
+        if link is None:
+            raise _unknown(digest)
+        return await self._blobs.open(digest, link.size)
+
+
+def _unknown(digest: Digest) -> BlobUnknown:
+    return BlobUnknown("no such blob in this repository", {"digest": str(digest)})

@@ -1,0 +1,116 @@
+"""Pushing blobs: sessions, chunks, and the step from staged bytes to a blob.
+
+A blob is acknowledged in this order: every byte hashed and compared, the file durable and in its
+place, then the row that makes it visible durable too. While that goes on the digest is leased, so
+that the collector cannot take the file between the two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from registry.domain.changes import LinkBlob, MountBlob
+from registry.domain.digest import Digest
+from registry.domain.upload import ChunkRange, UploadState, check_chunk, check_digest, check_received
+from registry.errors import BlobUnknown, ClientGone, StorageFull
+from registry.ports import Changes, Leases, UploadStore, UploadWriter
+
+Body = AsyncIterator[Sequence[bytes]]
+"""The body of a request, in batches of chunks. Raises ClientGone or RequestTimeout when it breaks off."""
+
+
+class PushService:
+    """OCI distribution specification, "Pushing blobs"."""
+
+    def __init__(self, uploads: UploadStore, changes: Changes, leases: Leases) -> None:
+        self._uploads = uploads
+        self._changes = changes
+        self._leases = leases
+
+    async def begin(self, repository: str, algorithm: str) -> UploadState:
+        return await self._uploads.begin(repository, algorithm)
+
+    async def mount(self, repository: str, digest: Digest, source: str | None) -> bool:
+        """Make a blob of another repository visible here; False where there is no such blob."""
+        try:
+            await self._changes.submit(MountBlob(repository, source, str(digest)))
+        except BlobUnknown:
+            return False
+        return True
+
+    async def status(self, repository: str, upload_id: str) -> UploadState:
+        return await self._uploads.state(repository, upload_id)
+
+    async def append(
+        self, repository: str, upload_id: str, body: Body, content_range: ChunkRange | None, length: int | None
+    ) -> UploadState:
+        """Add a chunk. What came before the client went away is kept, so that it can go on from there."""
+        async with self._writing(repository, upload_id) as upload:
+            check_chunk(upload.state, content_range, length)
+            received = await _receive(upload, body)
+            check_received(content_range, received)
+            return await upload.checkpoint()
+
+    async def finish(
+        self,
+        repository: str,
+        upload_id: str,
+        digest: Digest,
+        body: Body,
+        content_range: ChunkRange | None,
+        length: int | None,
+    ) -> None:
+        """Add the last chunk (it may be empty) and make the whole the blob `digest`."""
+        async with self._writing(repository, upload_id) as upload:
+            check_chunk(upload.state, content_range, length)
+            upload.rehash_with(digest.algorithm)
+            received = await _receive(upload, body)
+            check_received(content_range, received)
+            check_digest(digest, await upload.digest())
+            async with self._leases.hold(digest):
+                await upload.publish(digest)
+                await self._changes.submit(LinkBlob(repository, str(digest), upload.state.offset))
+            await upload.discard()
+
+    async def push_at_once(self, repository: str, digest: Digest, body: Body) -> None:
+        """A whole blob in one request; a session that fails is not left behind."""
+        state = await self._uploads.begin(repository, digest.algorithm)
+        try:
+            await self.finish(repository, state.id, digest, body, None, None)
+        except BaseException:
+            await asyncio.shield(self.cancel(repository, state.id))
+            raise
+
+    async def cancel(self, repository: str, upload_id: str) -> None:
+        async with self._uploads.open(repository, upload_id) as upload:
+            await upload.discard()
+
+    @asynccontextmanager
+    async def _writing(self, repository: str, upload_id: str) -> AsyncIterator[UploadWriter]:
+        async with self._uploads.open(repository, upload_id) as upload:
+            try:
+                yield upload
+            except ClientGone:
+                await upload.checkpoint()
+                raise
+            except StorageFull:
+                await upload.discard()
+                raise
+
+
+async def _receive(upload: UploadWriter, body: Body) -> int:
+    """Write a body while the next batch of it arrives; returns its length in bytes."""
+    received = 0
+    writing: asyncio.Task[None] | None = None
+    try:
+        async for chunks in body:
+            if writing is not None:
+                await writing
+            received += sum(map(len, chunks))
+            writing = asyncio.create_task(upload.write(chunks))
+    finally:
+        if writing is not None:
+            await writing
+    return received

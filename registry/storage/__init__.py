@@ -1,0 +1,1 @@
+"""Adapters: where blobs, uploads and metadata are kept."""

@@ -1,0 +1,49 @@
+"""Complete blobs as files, one each, named by digest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import Executor
+
+from registry.domain.digest import Digest
+from registry.errors import BlobUnknown, StorageFailure
+from registry.ports import BlobFile
+from registry.storage.files import DataDirectory, translated
+
+
+class FileBlobs:
+    """BlobStore on a local file system."""
+
+    def __init__(self, directory: DataDirectory, executor: Executor) -> None:
+        self._directory = directory
+        self._executor = executor
+
+    async def open(self, digest: Digest, size: int) -> BlobFile:
+        # Opening is done here and not in a thread: the name is nearly always in the kernel's cache.
+        with translated("opening a blob"):
+            try:
+                descriptor = os.open(self._directory.blob(digest), os.O_RDONLY)
+            except FileNotFoundError:
+                raise BlobUnknown("the bytes of this blob are missing; push it again", {"digest": str(digest)}) from None
+            found = os.fstat(descriptor).st_size
+        if found > size:
+            os.close(descriptor)
+            raise StorageFailure("the bytes of this blob were changed; push it again", {"digest": str(digest)})
+        return BlobFile(descriptor, size)
+
+    def intact(self, digest: Digest, size: int) -> bool:
+        try:
+            return os.stat(self._directory.blob(digest)).st_size == size
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            with translated("looking for a blob"):
+                raise error
+
+    async def remove(self, digest: Digest) -> None:
+        def unlink() -> None:
+            with translated("removing a blob"):
+                self._directory.blob(digest).unlink(missing_ok=True)
+
+        await asyncio.get_running_loop().run_in_executor(self._executor, unlink)

@@ -1,0 +1,122 @@
+"""One upload in a file: append, hash, remember, publish."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TypeVar
+
+from registry.domain.digest import Digest
+from registry.domain.upload import UploadState
+from registry.storage import files, hashing
+from registry.storage.files import DataDirectory
+from registry.storage.upload_record import UploadRecord
+
+_WRITE_OUT_EVERY = 16 * 1024 * 1024
+_READ_SIZE = 1024 * 1024
+
+T = TypeVar("T")
+
+
+class FileUpload:
+    """UploadWriter over an open, locked file."""
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        executor: Executor,
+        upload_id: str,
+        descriptor: int,
+        record: UploadRecord,
+        running: hashing.RunningHash,
+    ) -> None:
+        self._directory = directory
+        self._executor = executor
+        self._id = upload_id
+        self._descriptor = descriptor
+        self._record = record
+        self._hash = running
+        self._hashed_to = record.offset
+        self._algorithm = record.algorithm
+        self._offset = record.offset
+        self._written_out = record.offset
+
+    @property
+    def state(self) -> UploadState:
+        return UploadState(self._id, self._record.repository, self._algorithm, self._offset)
+
+    async def write(self, chunks: Sequence[bytes]) -> None:
+        await self._in_thread("writing an upload", lambda: self._write(list(chunks)))
+
+    def _write(self, chunks: list[bytes]) -> None:
+        self._directory.check_room(sum(map(len, chunks)))
+        if self._hashed_to == self._offset:
+            for chunk in chunks:
+                self._hash.update(chunk)
+                self._hashed_to += len(chunk)
+        self._offset += files.write_all(self._descriptor, chunks)
+        if self._offset - self._written_out >= _WRITE_OUT_EVERY:
+            files.start_write_out(self._descriptor, self._written_out, self._offset - self._written_out)
+            self._written_out = self._offset
+
+    async def checkpoint(self) -> UploadState:
+        await self._in_thread("keeping the state of an upload", self._save)
+        return self.state
+
+    def _save(self, publishing: Digest | None = None) -> None:
+        self._hash_up_to_offset()
+        record = UploadRecord.new(self._record.repository, self._hash, self._algorithm, self._offset, self._record.boot)
+        (record.to_publish(publishing) if publishing else record).save(self._path("state"))
+
+    def rehash_with(self, algorithm: str) -> None:
+        if algorithm != self._algorithm:
+            self._algorithm = algorithm
+            self._hash, self._hashed_to = hashing.start(algorithm), 0
+
+    async def digest(self) -> Digest:
+        if self._hashed_to != self._offset:
+            await self._in_thread("reading an upload", self._hash_up_to_offset)
+        return self._hash.digest()
+
+    def _hash_up_to_offset(self) -> None:
+        while self._hashed_to < self._offset:
+            size = min(_READ_SIZE, self._offset - self._hashed_to)
+            chunk = os.pread(self._descriptor, size, self._hashed_to)
+            if not chunk:
+                raise OSError(5, "the staged bytes are shorter than what was written")
+            self._hash.update(chunk)
+            self._hashed_to += len(chunk)
+
+    async def publish(self, digest: Digest) -> None:
+        def publish() -> None:
+            os.fsync(self._descriptor)
+            # From here on, a crash before the blob's row is written leaves a file that nothing names:
+            # the state says which, so that clearing up this session removes it.
+            self._save(digest)
+            target = self._directory.blob(digest)
+            self._path("data").rename(target)
+            files.sync_directory(target.parent)
+
+        await self._in_thread("completing a blob", publish)
+
+    async def discard(self) -> None:
+        await self._in_thread("ending an upload", lambda: remove_files(self._directory, self._id))
+
+    def _path(self, kind: str) -> Path:
+        return self._directory.uploads / f"{self._id}.{kind}"
+
+    async def _in_thread(self, what: str, work: Callable[[], T]) -> T:
+        def translated() -> T:
+            with files.translated(what):
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._executor, translated)
+
+
+def remove_files(directory: DataDirectory, upload_id: str) -> None:
+    """Drop a session; its state goes last, since it is what finds the rest."""
+    for kind in ("data", "draft", "state"):
+        (directory.uploads / f"{upload_id}.{kind}").unlink(missing_ok=True)

@@ -1,0 +1,105 @@
+"""The data directory: its places, how a file in it becomes durable, and its limits.
+
+    lock                  held by the one `shoal serve` that uses the directory
+    shoal.db              the database (SQLite)
+    blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
+    uploads/              sessions: ID.data (the bytes so far) and ID.state
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.domain.digest import ALGORITHMS, Digest
+from registry.errors import RegistryError, StartupError, StorageFailure, StorageFull
+
+_WRITE_OUT = 2  # SYNC_FILE_RANGE_WRITE (linux/fs.h)
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """A data directory, and the disk reserve in bytes that uploads must leave free."""
+
+    root: Path
+    reserve: int
+
+    @property
+    def uploads(self) -> Path:
+        return self.root / "uploads"
+
+    def blob(self, digest: Digest) -> Path:
+        return self.root / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex
+
+    def prepare(self) -> None:
+        """Make every folder, so that publishing a blob never has to; raises StartupError."""
+        try:
+            self.uploads.mkdir(parents=True, exist_ok=True)
+            for algorithm in ALGORITHMS:
+                shelf = self.root / "blobs" / algorithm
+                if (shelf / "ff").is_dir():
+                    continue
+                for number in range(256):
+                    (shelf / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+                sync_directory(shelf)
+                sync_directory(shelf.parent)
+            sync_directory(self.root)
+        except OSError as error:
+            raise StartupError(f"the data directory {self.root} cannot be used: {error.strerror}") from error
+
+    def check_room(self, size: int = 0) -> None:
+        """Raises StorageFull where `size` more bytes would touch the reserve."""
+        disk = os.statvfs(self.root)
+        if disk.f_bavail * disk.f_frsize - size < self.reserve:
+            raise StorageFull("the registry's disk is full: free some space or remove images, then push again")
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Errors of the file system, told as ours (at this one edge)."""
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, what) from error
+
+
+def translate(error: OSError, what: str) -> RegistryError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return StorageFull(f"the registry's disk is full: {what} failed")
+    return StorageFailure(f"the registry's disk failed: {what}", {"error": os.strerror(error.errno or 0)})
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, chunks: list[bytes]) -> int:
+    """Write every byte; returns how many."""
+    total = sum(map(len, chunks))
+    written = os.writev(descriptor, chunks)
+    if written < total:
+        rest = memoryview(b"".join(chunks))[written:]
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+    return total
+
+
+def start_write_out(descriptor: int, offset: int, size: int) -> None:
+    """Ask the kernel to begin writing a range to the disk, so that the fsync at the end finds little to do.
+
+    Only a hint: where the file system does not know it, nothing is lost.
+    """
+    _libc.sync_file_range(descriptor, ctypes.c_int64(offset), ctypes.c_int64(size), _WRITE_OUT)
+
+
+_libc = ctypes.CDLL(None, use_errno=True)

@@ -1,0 +1,239 @@
+"""How a change is made: every check first, then every write, all inside the caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import Connection
+
+from registry.domain import events
+from registry.domain.changes import (
+    Change,
+    CollectBlobs,
+    DeleteBlob,
+    DeleteManifest,
+    DeleteTag,
+    ForgetGarbage,
+    KeepBlob,
+    LinkBlob,
+    MountBlob,
+    Outcome,
+    PutManifest,
+)
+from registry.domain.manifest import Manifest, RefKind
+from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
+from registry.storage.metadata import journal
+from registry.storage.metadata import statements as sql
+
+_VARIABLES_AT_ONCE = 500
+
+
+def apply(connection: Connection, change: Change, now: float) -> Outcome:
+    """Make one change; raises the RegistryError that refuses it, and has then written nothing."""
+    match change:
+        case LinkBlob():
+            return _link_blob(connection, change, now)
+        case MountBlob():
+            return _mount_blob(connection, change, now)
+        case KeepBlob():
+            return _keep_blob(connection, change, now)
+        case DeleteBlob():
+            return _delete_blob(connection, change)
+        case PutManifest():
+            return _put_manifest(connection, change, now)
+        case DeleteTag():
+            return _delete_tag(connection, change, now)
+        case DeleteManifest():
+            return _delete_manifest(connection, change, now)
+        case CollectBlobs():
+            return _collect_blobs(connection, change)
+        case ForgetGarbage():
+            for digest in change.digests:
+                connection.execute(sql.DROP_GARBAGE, {"d": digest})
+            return Outcome()
+
+
+def _repository(connection: Connection, name: str) -> int | None:
+    return connection.scalar(sql.REPOSITORY_ID, {"name": name})
+
+
+def _repository_made(connection: Connection, name: str) -> int:
+    known = _repository(connection, name)
+    if known is not None:
+        return known
+    created = connection.execute(sql.ADD_REPOSITORY, {"name": name}).inserted_primary_key
+    assert created is not None
+    return int(created[0])
+
+
+def _link_blob(connection: Connection, change: LinkBlob, now: float) -> Outcome:
+    size = connection.scalar(sql.BLOB_SIZE, {"d": change.digest})
+    if size is None:
+        connection.execute(sql.ADD_BLOB, {"digest": change.digest, "size": change.size})
+    elif size != change.size:
+        connection.execute(sql.SET_BLOB_SIZE, {"d": change.digest, "new_size": change.size})
+    return _link(connection, _repository_made(connection, change.repository), change.digest, now)
+
+
+def _link(connection: Connection, repository: int, digest: str, now: float) -> Outcome:
+    key = {"r": repository, "d": digest}
+    link = connection.execute(sql.LINK, key).one_or_none()
+    if link is None:
+        # A manifest may have come first, where the layer is of a kind that need not be pushed.
+        since = None if connection.scalar(sql.IS_TARGET, key) else now
+        connection.execute(sql.ADD_LINK, {"digest": digest, "repository_id": repository, "unneeded_since": since})
+        return Outcome()
+    if link.unneeded_since is not None:
+        connection.execute(sql.SET_UNNEEDED, {**key, "since": now})
+    return Outcome(changed=False)
+
+
+def _mount_blob(connection: Connection, change: MountBlob, now: float) -> Outcome:
+    unknown = BlobUnknown("no such blob to mount", {"digest": change.digest, "from": change.source})
+    if change.source is None:
+        if connection.execute(sql.ANY_LINK, {"d": change.digest}).first() is None:
+            raise unknown
+    else:
+        source = _repository(connection, change.source)
+        if source is None or connection.execute(sql.LINK, {"r": source, "d": change.digest}).first() is None:
+            raise unknown
+    return _link(connection, _repository_made(connection, change.repository), change.digest, now)
+
+
+def _keep_blob(connection: Connection, change: KeepBlob, now: float) -> Outcome:
+    repository = _repository(connection, change.repository)
+    key = {"r": repository, "d": change.digest}
+    link = connection.execute(sql.LINK, key).one_or_none()
+    if link is None:
+        raise BlobUnknown("no such blob in this repository", {"digest": change.digest})
+    if link.unneeded_since is not None:
+        connection.execute(sql.SET_UNNEEDED, {**key, "since": now})
+    return Outcome()
+
+
+def _delete_blob(connection: Connection, change: DeleteBlob) -> Outcome:
+    repository = _repository(connection, change.repository)
+    key = {"r": repository, "d": change.digest}
+    if repository is None or connection.execute(sql.LINK, key).first() is None:
+        raise BlobUnknown("no such blob in this repository", {"digest": change.digest})
+    if connection.scalar(sql.IS_TARGET, key):
+        raise BlobInUse("a manifest of this repository needs the blob: delete the manifest first", {"digest": change.digest})
+    return Outcome(digests=tuple(_unlink(connection, repository, change.digest)))
+
+
+def _unlink(connection: Connection, repository: int, digest: str) -> Iterator[str]:
+    """Take a blob from a repository; yields its digest where that was the last one that had it."""
+    connection.execute(sql.DROP_LINK, {"r": repository, "d": digest})
+    connection.execute(sql.COUNT_UNLINK)
+    if connection.execute(sql.ANY_LINK, {"d": digest}).first() is None:
+        connection.execute(sql.DROP_BLOB, {"d": digest})
+        connection.execute(sql.ADD_GARBAGE, {"digest": digest})
+        yield digest
+
+
+def _collect_blobs(connection: Connection, change: CollectBlobs) -> Outcome:
+    rows = connection.execute(
+        sql.UNNEEDED, {"before": change.before, "spare": list(change.spare), "limit": change.limit}
+    ).all()
+    garbage = [digest for row in rows for digest in _unlink(connection, row.repository_id, row.digest)]
+    return Outcome(changed=bool(rows), digests=tuple(garbage))
+
+
+def _put_manifest(connection: Connection, change: PutManifest, now: float) -> Outcome:
+    manifest, digest = change.manifest, str(change.manifest.digest)
+    known_repository = _repository(connection, change.repository)
+    _check_references(connection, known_repository, manifest)
+    repository = known_repository or _repository_made(connection, change.repository)
+    known_type = connection.scalar(sql.MANIFEST_TYPE, {"r": repository, "d": digest})
+    moved = [tag for tag in change.tags if connection.scalar(sql.TAG, {"r": repository, "t": tag}) != digest]
+    if known_type == manifest.media_type:
+        for tag in moved:
+            _set_tag(connection, repository, tag, digest)
+            journal.append(connection, now, events.TAG_SET, change.repository, {"tag": tag, "digest": digest})
+        return Outcome(changed=bool(moved))
+    _store(connection, repository, manifest, known=known_type is not None)
+    for tag in moved:
+        _set_tag(connection, repository, tag, digest)
+    payload = {"digest": digest, "media_type": manifest.media_type, "tags": moved}
+    journal.append(connection, now, events.MANIFEST_PUT, change.repository, payload, manifest.content)
+    return Outcome()
+
+
+def _check_references(connection: Connection, repository: int | None, manifest: Manifest) -> None:
+    for kind, statement in ((RefKind.BLOB, sql.LINKED), (RefKind.MANIFEST, sql.KNOWN_MANIFESTS)):
+        wanted = [digest for digest, ref_kind in manifest.refs if ref_kind is kind]
+        for digests in _portions(wanted):
+            found = set(connection.scalars(statement, {"r": repository, "digests": digests}))
+            missing = [digest for digest in digests if digest not in found]
+            if missing:
+                raise ManifestBlobUnknown(
+                    f"the manifest refers to a {kind} that this repository does not have", {"digest": missing[0]}
+                )
+
+
+def _portions(digests: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(digests), _VARIABLES_AT_ONCE):
+        yield digests[start : start + _VARIABLES_AT_ONCE]
+
+
+def _store(connection: Connection, repository: int, manifest: Manifest, *, known: bool) -> None:
+    key = {"r": repository, "d": str(manifest.digest)}
+    if known:  # the same bytes under another media type may refer to other things
+        connection.execute(sql.DROP_REFERENCES, key)
+        connection.execute(sql.DROP_MANIFEST, key)
+    connection.execute(
+        sql.ADD_MANIFEST,
+        {
+            "repository_id": repository,
+            "digest": str(manifest.digest),
+            "media_type": manifest.media_type,
+            "content": manifest.content,
+            "subject": manifest.subject,
+            "artifact_type": manifest.artifact_type,
+            "annotations": json.dumps(dict(manifest.annotations)),
+        },
+    )
+    kinds = dict(manifest.refs)
+    if not kinds:
+        return
+    connection.execute(
+        sql.ADD_REFERENCE,
+        [
+            {"repository_id": repository, "manifest": str(manifest.digest), "target": target, "kind": str(kind)}
+            for target, kind in kinds.items()
+        ],
+    )
+    needed = [{"r": repository, "d": target, "since": None} for target in kinds]
+    connection.execute(sql.SET_UNNEEDED, needed)
+
+
+def _set_tag(connection: Connection, repository: int, tag: str, digest: str) -> None:
+    key = {"r": repository, "t": tag}
+    if connection.execute(sql.SET_TAG, {**key, "new_digest": digest}).rowcount == 0:
+        connection.execute(sql.ADD_TAG, {"repository_id": repository, "name": tag, "digest": digest})
+
+
+def _delete_tag(connection: Connection, change: DeleteTag, now: float) -> Outcome:
+    repository = _repository(connection, change.repository)
+    dropped = connection.execute(sql.DROP_TAG, {"r": repository, "t": change.tag}).rowcount if repository else 0
+    if not dropped:
+        raise ManifestUnknown("no such tag in this repository", {"tag": change.tag})
+    journal.append(connection, now, events.TAG_DELETE, change.repository, {"tag": change.tag})
+    return Outcome()
+
+
+def _delete_manifest(connection: Connection, change: DeleteManifest, now: float) -> Outcome:
+    repository = _repository(connection, change.repository)
+    key = {"r": repository, "d": change.digest}
+    if repository is None or connection.scalar(sql.MANIFEST_TYPE, key) is None:
+        raise ManifestUnknown("no such manifest in this repository", {"digest": change.digest})
+    targets = list(connection.scalars(sql.TARGETS, key))
+    connection.execute(sql.DROP_TAGS_OF, key)
+    connection.execute(sql.DROP_REFERENCES, key)
+    connection.execute(sql.DROP_MANIFEST, key)
+    for target in targets:
+        if not connection.scalar(sql.IS_TARGET, {"r": repository, "d": target}):
+            connection.execute(sql.SET_UNNEEDED, {"r": repository, "d": target, "since": now})
+    journal.append(connection, now, events.MANIFEST_DELETE, change.repository, {"digest": change.digest})
+    return Outcome()

@@ -1,0 +1,168 @@
+"""Reads of the metadata by SQL.
+
+Reads run on the event loop itself: each is a short look-up by key or one bounded page, and handing it
+to a thread costs more than the read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, bindparam, exists, func, select
+from sqlalchemy.sql import Select
+
+from registry.domain.descriptor import Descriptor
+from registry.domain.events import JournalEvent
+from registry.errors import StorageFailure
+from registry.ports import BlobLink, StoredManifest
+from registry.storage.metadata import journal
+from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, properties, repositories, tags
+from registry.storage.metadata.sqlite import translated
+
+_REPOSITORY = repositories.c.name == bindparam("repository")
+_MANIFEST: Select[tuple[str, str, bytes]] = (
+    select(manifests.c.digest, manifests.c.media_type, manifests.c.content).join(repositories).where(_REPOSITORY)
+)
+_BY_DIGEST = _MANIFEST.where(manifests.c.digest == bindparam("digest"))
+_BY_TAG = _MANIFEST.join(
+    tags, (tags.c.repository_id == manifests.c.repository_id) & (tags.c.digest == manifests.c.digest)
+).where(tags.c.name == bindparam("tag"))
+_BLOB = (
+    select(blobs.c.size, blob_links.c.unneeded_since)
+    .select_from(blob_links.join(blobs, blobs.c.digest == blob_links.c.digest).join(repositories))
+    .where(_REPOSITORY, blob_links.c.digest == bindparam("digest"))
+)
+_BLOB_ANYWHERE = select(exists().where(blobs.c.digest == bindparam("digest")))
+_REPOSITORY_ID = select(repositories.c.id).where(_REPOSITORY)
+_TAGS = (
+    select(tags.c.name)
+    .where(tags.c.repository_id == bindparam("id"), tags.c.name > bindparam("after"))
+    .order_by(tags.c.name)
+    .limit(bindparam("limit"))
+)
+_REPOSITORIES = (
+    select(repositories.c.name)
+    .where(repositories.c.name > bindparam("after"), exists().where(manifests.c.repository_id == repositories.c.id))
+    .order_by(repositories.c.name)
+    .limit(bindparam("limit"))
+)
+_REFERRERS = (
+    select(
+        manifests.c.media_type,
+        manifests.c.digest,
+        func.length(manifests.c.content).label("size"),
+        manifests.c.artifact_type,
+        manifests.c.annotations,
+    )
+    .join(repositories)
+    .where(_REPOSITORY, manifests.c.subject == bindparam("subject"), manifests.c.digest > bindparam("after"))
+    .order_by(manifests.c.digest)
+    .limit(bindparam("limit"))
+)
+_REFERRERS_OF_TYPE = _REFERRERS.where(manifests.c.artifact_type == bindparam("artifact_type"))
+_SUBJECTS = (
+    select(manifests.c.digest, manifests.c.subject)
+    .join(repositories)
+    .where(_REPOSITORY, manifests.c.digest.in_(bindparam("digests", expanding=True)))
+)
+_VARIABLES_AT_ONCE = 500
+_HEAD = select(head.c.serial, head.c.unlinks)
+_GARBAGE = select(garbage.c.digest).limit(1000)
+
+
+class SqlReader:
+    """MetadataReader and Journal over one read-only connection."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection = engine.connect()
+
+    def close(self) -> None:
+        self._connection.close()
+        self._engine.dispose()
+
+    def data_version(self) -> int:
+        """A number that differs from the last one when another connection has committed (PRAGMA data_version)."""
+        driver = self._connection.connection.driver_connection
+        assert driver is not None
+        with translated():
+            return int(driver.execute("PRAGMA data_version").fetchone()[0])
+
+    def head(self) -> tuple[int, int]:
+        """The last serial of the journal, and how many links to blobs were removed so far."""
+        with translated():
+            row = self._connection.execute(_HEAD).one()
+        return row.serial, row.unlinks
+
+    def events_after(self, serial: int, limit: int) -> Sequence[JournalEvent]:
+        with translated():
+            return journal.read(self._connection, serial, limit)
+
+    async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:
+        return self.events_after(after, limit)
+
+    async def manifest_by_tag(self, repository: str, tag: str) -> StoredManifest | None:
+        with translated():
+            row = self._connection.execute(_BY_TAG, {"repository": repository, "tag": tag}).one_or_none()
+        return StoredManifest(row.digest, row.media_type, row.content) if row else None
+
+    async def manifest_by_digest(self, repository: str, digest: str) -> StoredManifest | None:
+        with translated():
+            row = self._connection.execute(_BY_DIGEST, {"repository": repository, "digest": digest}).one_or_none()
+        return StoredManifest(row.digest, row.media_type, row.content) if row else None
+
+    async def blob(self, repository: str, digest: str) -> BlobLink | None:
+        with translated():
+            row = self._connection.execute(_BLOB, {"repository": repository, "digest": digest}).one_or_none()
+        return BlobLink(row.size, row.unneeded_since) if row else None
+
+    async def blob_exists(self, digest: str) -> bool:
+        with translated():
+            return bool(self._connection.scalar(_BLOB_ANYWHERE, {"digest": digest}))
+
+    async def garbage(self) -> Sequence[str]:
+        """Digests whose bytes no repository has a link to any more, some of them at a time."""
+        with translated():
+            return list(self._connection.scalars(_GARBAGE))
+
+    async def repository_exists(self, repository: str) -> bool:
+        with translated():
+            return self._connection.scalar(_REPOSITORY_ID, {"repository": repository}) is not None
+
+    async def tags(self, repository: str, after: str, limit: int) -> Sequence[str]:
+        with translated():
+            repository_id = self._connection.scalar(_REPOSITORY_ID, {"repository": repository})
+            return list(self._connection.scalars(_TAGS, {"id": repository_id, "after": after, "limit": limit}))
+
+    async def repositories(self, after: str, limit: int) -> Sequence[str]:
+        with translated():
+            return list(self._connection.scalars(_REPOSITORIES, {"after": after, "limit": limit}))
+
+    async def referrers(
+        self, repository: str, subject: str, artifact_type: str | None, after: str, limit: int
+    ) -> Sequence[Descriptor]:
+        values = {"repository": repository, "subject": subject, "after": after, "limit": limit}
+        statement = _REFERRERS
+        if artifact_type is not None:
+            statement, values = _REFERRERS_OF_TYPE, {**values, "artifact_type": artifact_type}
+        with translated():
+            rows = self._connection.execute(statement, values).all()
+        return [
+            Descriptor(row.media_type, row.digest, row.size, row.artifact_type, json.loads(row.annotations))
+            for row in rows
+        ]
+
+    async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        with translated():
+            for start in range(0, len(digests), _VARIABLES_AT_ONCE):
+                portion = list(digests[start : start + _VARIABLES_AT_ONCE])
+                rows = self._connection.execute(_SUBJECTS, {"repository": repository, "digests": portion})
+                found |= {row.digest: row.subject for row in rows}
+        return found
+
+    async def check(self) -> None:
+        with translated():
+            if self._connection.scalar(select(properties.c.value).where(properties.c.name == "schema_version")) is None:
+                raise StorageFailure("the database has no schema version")

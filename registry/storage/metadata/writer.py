@@ -1,0 +1,130 @@
+"""The one writer of the database: changes of all clients in one thread, many to a commit."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
+
+from registry.domain.changes import Change, Outcome
+from registry.domain.clock import Clock
+from registry.errors import RegistryError, StorageFailure
+from registry.storage.metadata import journal
+from registry.storage.metadata.apply import apply
+from registry.storage.metadata.sqlite import translate
+
+_CHANGES_A_COMMIT = 256
+_WAITING_CHANGES = 10_000
+
+CommitObserver = Callable[[int, int], None]
+"""Told after each commit how many changes it held, and the last serial of the journal; called in the writer's thread."""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    change: Change
+    answer: asyncio.Future[Outcome]
+    outcome: Outcome | RegistryError | None = None
+
+
+class GroupCommitWriter:
+    """Takes changes from the event loop and commits all that wait in one transaction.
+
+    A client's change is acknowledged after the fsync of its commit; while that runs, the changes of
+    other clients gather for the next one.
+    """
+
+    def __init__(self, engine: Engine, clock: Clock, on_commit: CommitObserver) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._on_commit = on_commit
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue(_WAITING_CHANGES)
+        self._thread = threading.Thread(target=self._run, name="database writer", daemon=True)
+        self._loop = asyncio.get_running_loop()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def stop(self) -> None:
+        """Commit what waits, then end the thread."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._engine.dispose()
+
+    async def submit(self, change: Change) -> Outcome:
+        answer: asyncio.Future[Outcome] = self._loop.create_future()
+        try:
+            self._queue.put_nowait(_Waiting(change, answer))
+        except queue.Full:
+            raise StorageFailure("too many changes wait for the database; try again later") from None
+        return await answer
+
+    def _run(self) -> None:
+        with self._engine.connect() as connection:
+            while (first := self._queue.get()) is not None:
+                batch, last = self._gather(first)
+                self._commit(connection, batch)
+                self._loop.call_soon_threadsafe(_answer, batch)
+                if last:
+                    return
+
+    def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
+        batch = [first]
+        with suppress(queue.Empty):
+            while len(batch) < _CHANGES_A_COMMIT:
+                waiting = self._queue.get_nowait()
+                if waiting is None:
+                    return batch, True
+                batch.append(waiting)
+        return batch, False
+
+    def _commit(self, connection: Connection, batch: list[_Waiting]) -> None:
+        try:
+            self._transaction(connection, batch)
+        except RegistryError as error:
+            if len(batch) == 1:
+                batch[0].outcome = error
+                return
+            # One change that the database chokes on must not fail those that came with it.
+            for waiting in batch:
+                self._commit(connection, [waiting])
+
+    def _transaction(self, connection: Connection, batch: list[_Waiting]) -> None:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            for waiting in batch:
+                try:
+                    waiting.outcome = apply(connection, waiting.change, self._clock())
+                except RegistryError as refusal:
+                    waiting.outcome = refusal
+            serial = journal.last_serial(connection)
+            connection.exec_driver_sql("COMMIT")
+        except DBAPIError as error:
+            _roll_back(connection)
+            raise translate(error) from error
+        except Exception as error:
+            _roll_back(connection)
+            raise StorageFailure("a change could not be made", {"error": repr(error)[:200]}) from error
+        self._on_commit(len(batch), serial)
+
+
+def _roll_back(connection: Connection) -> None:
+    # After SQLITE_FULL and SQLITE_IOERR the database may have rolled back by itself; then this one is refused.
+    with suppress(DBAPIError):
+        connection.exec_driver_sql("ROLLBACK")
+
+
+def _answer(batch: list[_Waiting]) -> None:
+    for waiting in batch:
+        if waiting.answer.done():  # the client has gone; its change is made all the same
+            continue
+        if isinstance(waiting.outcome, Outcome):
+            waiting.answer.set_result(waiting.outcome)
+        else:
+            waiting.answer.set_exception(waiting.outcome or StorageFailure("the change was not made"))

@@ -1,0 +1,188 @@
+"""Uploads as files: the bytes so far, and beside them a small file with the state that the client was told.
+
+An acknowledged offset survives a crash of the process because the page cache does. After a crash of
+the machine (another boot) the bytes are read again and have to give the digest that was kept with the
+offset; where they do not, the upload begins anew at byte 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from registry.domain.digest import Digest
+from registry.domain.upload import UploadState
+from registry.errors import BlobUploadUnknown, UploadBusy
+from registry.ports import AbandonedUpload
+from registry.storage import hashing
+from registry.storage.file_upload import FileUpload, remove_files
+from registry.storage.files import DataDirectory, translated
+from registry.storage.upload_record import UploadRecord
+
+_READ_SIZE = 1024 * 1024
+
+T = TypeVar("T")
+
+
+class FileUploads:
+    """UploadStore on a local file system; any process that shares the directory can go on with a session."""
+
+    def __init__(self, directory: DataDirectory, executor: Executor, boot: str) -> None:
+        self._directory = directory
+        self._executor = executor
+        self._boot = boot
+
+    async def begin(self, repository: str, algorithm: str) -> UploadState:
+        upload_id = str(uuid.uuid4())
+
+        def begin() -> UploadState:
+            with translated("beginning an upload"):
+                self._directory.check_room()
+                record = UploadRecord.new(repository, hashing.start(algorithm), algorithm, 0, self._boot)
+                record.save(self._directory.uploads / f"{upload_id}.state")
+            return record.upload_state(upload_id)
+
+        return await self._in_thread(begin)
+
+    async def state(self, repository: str, upload_id: str) -> UploadState:
+        try:
+            async with self.open(repository, upload_id) as upload:
+                return upload.state
+        except UploadBusy:
+            record = await self._in_thread(lambda: UploadRecord.load(self._directory.uploads / f"{upload_id}.state"))
+            if record is None:
+                raise _unknown(upload_id) from None
+            return record.upload_state(upload_id)
+
+    @asynccontextmanager
+    async def open(self, repository: str, upload_id: str) -> AsyncIterator[FileUpload]:
+        upload_id = _checked(upload_id)
+        upload, descriptor = await self._in_thread(lambda: self._open(repository, upload_id))
+        try:
+            yield upload
+        finally:
+            os.close(descriptor)
+
+    def _open(self, repository: str, upload_id: str) -> tuple[FileUpload, int]:
+        with translated("opening an upload"):
+            descriptor = self._lock(upload_id)
+            try:
+                record = UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
+                if record is None or record.repository != repository:
+                    raise _unknown(upload_id)
+                record, running = self._recovered(record, descriptor)
+                os.ftruncate(descriptor, record.offset)
+                os.lseek(descriptor, 0, os.SEEK_END)
+            except BaseException:
+                os.close(descriptor)
+                raise
+        return FileUpload(self._directory, self._executor, upload_id, descriptor, record, running), descriptor
+
+    def _lock(self, upload_id: str) -> int:
+        """Open the bytes of a session for this request alone."""
+        state = self._directory.uploads / f"{upload_id}.state"
+        if not state.exists():
+            raise _unknown(upload_id)
+        descriptor = os.open(state.with_suffix(".data"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UploadBusy("another request is writing to this upload", {"upload": upload_id}) from None
+        if not state.exists():  # it ended while this request came: what O_CREAT made is not wanted
+            remove_files(self._directory, upload_id)
+            os.close(descriptor)
+            raise _unknown(upload_id)
+        return descriptor
+
+    def _recovered(self, record: UploadRecord, descriptor: int) -> tuple[UploadRecord, hashing.RunningHash]:
+        """The state to go on from: the one that was told, or byte 0 where its bytes are not all there."""
+        if record.boot == self._boot and os.fstat(descriptor).st_size >= record.offset:
+            running = record.resume()
+            if running is not None:
+                return record, running
+        running = hashing.start(record.algorithm)
+        for chunk in _chunks(descriptor, record.offset):
+            running.update(chunk)
+        if str(running.digest()) != record.digest:
+            running = hashing.start(record.algorithm)
+            return UploadRecord.new(record.repository, running, record.algorithm, 0, self._boot), running
+        return UploadRecord.new(record.repository, running, record.algorithm, record.offset, self._boot), running
+
+    async def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
+        for upload_id in await self._in_thread(lambda: self._idle(before)):
+            try:
+                descriptor = await self._in_thread(lambda upload_id=upload_id: self._lock(upload_id))
+            except (UploadBusy, BlobUploadUnknown):
+                continue
+            try:
+                record = UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
+                yield AbandonedUpload(upload_id, Digest.parse(record.publishing) if record and record.publishing else None)
+                await self._in_thread(lambda upload_id=upload_id: remove_files(self._directory, upload_id))
+            finally:
+                os.close(descriptor)
+
+    def _idle(self, before: float) -> list[str]:
+        return [upload_id for upload_id, last_byte in self._sessions() if last_byte < before]
+
+    async def active_repositories(self, since: float) -> frozenset[str]:
+        def active() -> frozenset[str]:
+            records = (
+                UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
+                for upload_id, last_byte in self._sessions()
+                if last_byte >= since
+            )
+            return frozenset(record.repository for record in records if record)
+
+        return await self._in_thread(active)
+
+    async def check(self) -> None:
+        """Raises StorageFull or StorageFailure where no file can be written."""
+
+        def probe() -> None:
+            with translated("writing to the data directory"):
+                path = self._directory.uploads / f"{uuid.uuid4()}.probe"
+                path.write_bytes(b"ready?")
+                path.unlink()
+
+        await self._in_thread(probe)
+
+    def _sessions(self) -> Iterator[tuple[str, float]]:
+        """Every session and when it had its last byte (or its beginning)."""
+        with translated("listing the uploads"):
+            for state in self._directory.uploads.glob("*.state"):
+                times = [path.stat().st_mtime for path in (state, state.with_suffix(".data")) if path.exists()]
+                if times:
+                    yield state.stem, max(times)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _chunks(descriptor: int, size: int) -> Iterator[bytes]:
+    position = 0
+    while position < size and (chunk := os.pread(descriptor, min(_READ_SIZE, size - position), position)):
+        yield chunk
+        position += len(chunk)
+
+
+def _checked(upload_id: str) -> str:
+    """Only an id that we could have made becomes part of a path."""
+    try:
+        return str(uuid.UUID(upload_id)) if len(upload_id) == 36 else _refuse(upload_id)
+    except ValueError:
+        raise _unknown(upload_id) from None
+
+
+def _refuse(upload_id: str) -> str:
+    raise _unknown(upload_id)
+
+
+def _unknown(upload_id: str) -> BlobUploadUnknown:
+    return BlobUploadUnknown("no such upload: it ended, was cancelled or expired", {"upload": upload_id[:64]})

@@ -1,0 +1,16 @@
+"""The entry point of a worker process; only the node starts it (registry.processes.supervisor)."""
+
+from __future__ import annotations
+
+import sys
+
+from registry.app import serve_worker
+
+
+def main() -> None:
+    channel, sockets, metrics_directory, parent = sys.argv[1:]
+    serve_worker(int(channel), [int(number) for number in sockets.split(",")], metrics_directory, int(parent))
+
+
+if __name__ == "__main__":
+    main()
