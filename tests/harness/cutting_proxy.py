@@ -6,6 +6,8 @@ It runs in a thread of its own, so that tests which wait for a client program ca
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import threading
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -41,6 +43,16 @@ class Count:
 class CutError(ConnectionError):
     """The proxy cuts this connection on purpose."""
 
+    def __init__(self, direction: Direction) -> None:
+        super().__init__(direction)
+        self.direction = direction
+
+
+def _reset_on_close(writer: asyncio.StreamWriter) -> None:
+    """Makes the coming close a reset, which a client that still sends tells apart from an orderly end."""
+    linger = struct.pack("ii", 1, 0)
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+
 
 class CuttingProxy:
     """Stands in front of 127.0.0.1:`port`; a context manager. `host` is where clients go."""
@@ -57,7 +69,10 @@ class CuttingProxy:
         self.url = ""
 
     def cut(self, direction: Direction, after: int, times: int = 1) -> None:
-        """Resets the next `times` connections that carried `after` bytes in this direction."""
+        """Breaks the next `times` connections that carried `after` bytes in this direction.
+
+        What was carried down still arrives before the end; who sends up sees a reset.
+        """
         self._faults.append(Fault(direction, after, times, stalls=False))
 
     def stall(self, direction: Direction, after: int, times: int = 1) -> None:
@@ -124,6 +139,9 @@ class CuttingProxy:
         try:
             # One side that broke ends both; one side that only ended its half lets the other go on.
             await asyncio.gather(up, down)
+        except CutError as cut:
+            if cut.direction == "up":
+                _reset_on_close(to_client)
         except ConnectionError:
             pass
         finally:
@@ -140,7 +158,7 @@ class CuttingProxy:
                 allowed = max(0, fault.after - carried)
                 await self._forward(sink, data[:allowed], direction)
                 if not fault.stalls:
-                    raise CutError
+                    raise CutError(direction)
                 await fault.released.wait()
                 await self._forward(sink, data[allowed:], direction)
             else:
