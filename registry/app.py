@@ -235,7 +235,14 @@ def _reload(process: Process, reload: Callable[[], Settings]) -> None:
     except ConfigError as error:
         log.error("the settings were not read again: they have an error", error=str(error))
         return
-    fixed = ("data", "server.listen", "server.workers", "server.metrics_listen", "server.max_connections", "server.idle_timeout")
+    fixed = (
+        "data",
+        "server.listen",
+        "server.workers",
+        "server.metrics_listen",
+        "server.max_connections",
+        "server.idle_timeout",
+    )
     changed = [key for key in fixed if _setting(settings, key) != _setting(process.settings, key)]
     if changed:
         log.warning("these settings change with the next start only", settings=changed)
@@ -252,7 +259,9 @@ def _setting(settings: Settings, key: str) -> object:
     return value
 
 
-def serve_worker(channel_descriptor: int, socket_descriptors: Sequence[int], metrics_directory: str, parent: int) -> None:
+def serve_worker(
+    channel_descriptor: int, socket_descriptors: Sequence[int], metrics_directory: str, parent: int
+) -> None:
     """Run one worker until the node tells it to stop or dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the node died before the line above

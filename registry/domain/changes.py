@@ -89,7 +89,15 @@ class ForgetGarbage:
 
 
 Change = (
-    LinkBlob | MountBlob | KeepBlob | DeleteBlob | PutManifest | DeleteTag | DeleteManifest | CollectBlobs | ForgetGarbage
+    LinkBlob
+    | MountBlob
+    | KeepBlob
+    | DeleteBlob
+    | PutManifest
+    | DeleteTag
+    | DeleteManifest
+    | CollectBlobs
+    | ForgetGarbage
 )
 
 

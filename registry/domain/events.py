@@ -42,10 +42,20 @@ class JournalEvent:
     chain: bytes
 
 
-def link(previous: bytes, serial: int, epoch: int, time: float, kind: str, repository: str, payload: bytes, content: bytes) -> bytes:
+def link(
+    previous: bytes, serial: int, epoch: int, time: float, kind: str, repository: str, payload: bytes, content: bytes
+) -> bytes:
     """The chain after an event: SHA-256 over the chain before it and every field, each with its length."""
     state = hashlib.sha256(previous)
-    for part in (b"%d" % serial, b"%d" % epoch, repr(time).encode(), kind.encode(), repository.encode(), payload, content):
+    for part in (
+        b"%d" % serial,
+        b"%d" % epoch,
+        repr(time).encode(),
+        kind.encode(),
+        repository.encode(),
+        payload,
+        content,
+    ):
         state.update(b"%d:" % len(part))
         state.update(part)
     return state.digest()

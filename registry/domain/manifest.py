@@ -77,7 +77,9 @@ def parse(content: bytes, content_type: str | None, algorithm: str) -> Manifest:
     document = _load(content)
     media_type = _media_type(document, content_type)
     if media_type in SCHEMA_1 or ("schemaVersion" in document and document["schemaVersion"] == 1):
-        raise ManifestInvalid("Docker schema 1 manifests are not accepted; push schema 2 or OCI", {"mediaType": media_type})
+        raise ManifestInvalid(
+            "Docker schema 1 manifests are not accepted; push schema 2 or OCI", {"mediaType": media_type}
+        )
     _check_schema_version(document, media_type)
     return Manifest(
         media_type=media_type,

@@ -67,7 +67,12 @@ class DiscoveryHandlers:
         return response
 
     def _add_next(
-        self, response: web.Response, path: str, limit: int | None, last: str, filters: dict[str, str | None] | None = None
+        self,
+        response: web.Response,
+        path: str,
+        limit: int | None,
+        last: str,
+        filters: dict[str, str | None] | None = None,
     ) -> None:
         query = {"n": str(limit) if limit is not None else None, "last": last, **(filters or {})}
         link = self._links.next_page(path, {name: value for name, value in query.items() if value is not None})
@@ -75,4 +80,6 @@ class DiscoveryHandlers:
 
 
 def _json(document: dict[str, object], content_type: str = "application/json") -> web.Response:
-    return web.Response(body=json.dumps(document, separators=(",", ":")).encode(), headers={"Content-Type": content_type})
+    return web.Response(
+        body=json.dumps(document, separators=(",", ":")).encode(), headers={"Content-Type": content_type}
+    )

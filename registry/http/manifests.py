@@ -7,7 +7,6 @@ from functools import lru_cache
 from aiohttp import web
 from multidict import CIMultiDict
 
-from registry.domain.digest import Digest
 from registry.domain.manifest import INDEX_TYPES, MAX_MANIFEST_SIZE
 from registry.domain.names import parse_reference, parse_repository, parse_tag
 from registry.errors import RequestInvalid
@@ -15,7 +14,6 @@ from registry.http import receive
 from registry.http.conditions import matches
 from registry.http.links import Links
 from registry.http.router import Call, Route
-from registry.ports import StoredManifest
 from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 

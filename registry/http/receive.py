@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from aiohttp import ClientError, web
+from aiohttp import ClientError, StreamReader, web
 
 from registry.errors import ClientGone, ManifestTooLarge, MediaTypeUnsupported, RequestTimeout
 from registry.http.router import Call
@@ -49,10 +49,10 @@ def is_empty(request: web.BaseRequest) -> bool:
     return not request.body_exists or request.content_length == 0
 
 
-async def _next(content: asyncio.StreamReader, timeout: float) -> bytes:
+async def _next(content: StreamReader, timeout: float) -> bytes:
     try:
         async with asyncio.timeout(timeout):
-            return await content.readany()  # type: ignore[attr-defined,no-any-return]
+            return await content.readany()
     except TimeoutError:
         raise RequestTimeout(f"nothing was received for {timeout:g} seconds") from None
     except (ClientError, ConnectionError, web.RequestPayloadError) as error:

@@ -52,7 +52,7 @@ async def receive(reader: asyncio.StreamReader) -> list[Any]:
         size = int.from_bytes(await reader.readexactly(4), "big")
         if size > _MAX_MESSAGE:
             raise EOFError("a message beyond the limit")
-        return cast(list[Any], msgspec.msgpack.decode(await reader.readexactly(size)))
+        return cast("list[Any]", msgspec.msgpack.decode(await reader.readexactly(size)))
     except (asyncio.IncompleteReadError, ConnectionError) as error:
         raise EOFError("the other side is gone") from error
 
@@ -162,6 +162,6 @@ class WorkerSession:
 def _error(answer: list[Any]) -> RegistryError:
     name, message, detail = answer
     kind = getattr(errors, name)
-    error = cast(RegistryError, kind.__new__(kind))
+    error = cast("RegistryError", kind.__new__(kind))
     RegistryError.__init__(error, message, detail)
     return error

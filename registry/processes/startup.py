@@ -23,7 +23,9 @@ def sole_use(data: Path) -> Iterator[None]:
         data.mkdir(parents=True, exist_ok=True)
         lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise StartupError(f"the data directory {data} cannot be used: {error.strerror}; name another with --data") from error
+        raise StartupError(
+            f"the data directory {data} cannot be used: {error.strerror}; name another with --data"
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -57,7 +59,9 @@ def bind(address: Address) -> socket.socket:
 
 def _advice(address: Address, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"port {address.port} of {address.host} is in use: stop what listens there, or name another with --listen"
+        return (
+            f"port {address.port} of {address.host} is in use: stop what listens there, or name another with --listen"
+        )
     if error.errno == errno.EACCES:
         return f"port {address.port} needs more rights than this user has: name one above 1023 with --listen"
     return f"cannot listen on {address}: {error.strerror}; name another address with --listen"

@@ -16,8 +16,8 @@ from contextlib import suppress
 
 import structlog
 
-from registry.processes.channel import WorkerSession, send
 from registry.ports import Changes
+from registry.processes.channel import WorkerSession, send
 from registry.services.leases import LocalLeases
 
 log = structlog.get_logger(__name__)
@@ -78,11 +78,14 @@ class Supervisor:
         while not self._stopping:
             started = loop.time()
             code = await self._run_one()
-            if self._stopping:
+            if self._ending():
                 return
             log.error("worker died; starting another", exit_code=code)
             if loop.time() - started < _SETTLED_AFTER:
                 await asyncio.sleep(_SETTLED_AFTER)
+
+    def _ending(self) -> bool:
+        return self._stopping
 
     async def _run_one(self) -> int:
         ours, theirs = socket.socketpair()

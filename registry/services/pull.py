@@ -30,7 +30,9 @@ class PullService:
         else:
             found = await self._reader.manifest_by_tag(repository, reference)
         if found is None:
-            raise ManifestUnknown("no such manifest in this repository", {"name": repository, "reference": str(reference)})
+            raise ManifestUnknown(
+                "no such manifest in this repository", {"name": repository, "reference": str(reference)}
+            )
         return found
 
     async def for_client(self, repository: str, manifest: StoredManifest, accepted: Collection[str]) -> StoredManifest:

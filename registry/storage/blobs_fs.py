@@ -25,7 +25,9 @@ class FileBlobs:
             try:
                 descriptor = os.open(self._directory.blob(digest), os.O_RDONLY)
             except FileNotFoundError:
-                raise BlobUnknown("the bytes of this blob are missing; push it again", {"digest": str(digest)}) from None
+                raise BlobUnknown(
+                    "the bytes of this blob are missing; push it again", {"digest": str(digest)}
+                ) from None
             found = os.fstat(descriptor).st_size
         if found > size:
             os.close(descriptor)

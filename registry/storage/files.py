@@ -1,9 +1,9 @@
 """The data directory: its places, how a file in it becomes durable, and its limits.
 
-    lock                  held by the one `shoal serve` that uses the directory
-    shoal.db              the database (SQLite)
-    blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
-    uploads/              sessions: ID.data (the bytes so far) and ID.state
+lock                  held by the one `shoal serve` that uses the directory
+shoal.db              the database (SQLite)
+blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
+uploads/              sessions: ID.data (the bytes so far) and ID.state
 """
 
 from __future__ import annotations

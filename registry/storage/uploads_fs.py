@@ -14,6 +14,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TypeVar
 
 from registry.domain.digest import Digest
@@ -118,13 +119,14 @@ class FileUploads:
     async def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
         for upload_id in await self._in_thread(lambda: self._idle(before)):
             try:
-                descriptor = await self._in_thread(lambda upload_id=upload_id: self._lock(upload_id))
+                descriptor = await self._in_thread(partial(self._lock, upload_id))
             except (UploadBusy, BlobUploadUnknown):
                 continue
             try:
                 record = UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
-                yield AbandonedUpload(upload_id, Digest.parse(record.publishing) if record and record.publishing else None)
-                await self._in_thread(lambda upload_id=upload_id: remove_files(self._directory, upload_id))
+                published = Digest.parse(record.publishing) if record and record.publishing else None
+                yield AbandonedUpload(upload_id, published)
+                await self._in_thread(partial(remove_files, self._directory, upload_id))
             finally:
                 os.close(descriptor)
 

@@ -118,7 +118,9 @@ def _delete_blob(connection: Connection, change: DeleteBlob) -> Outcome:
     if repository is None or connection.execute(sql.LINK, key).first() is None:
         raise BlobUnknown("no such blob in this repository", {"digest": change.digest})
     if connection.scalar(sql.IS_TARGET, key):
-        raise BlobInUse("a manifest of this repository needs the blob: delete the manifest first", {"digest": change.digest})
+        raise BlobInUse(
+            "a manifest of this repository needs the blob: delete the manifest first", {"digest": change.digest}
+        )
     return Outcome(digests=tuple(_unlink(connection, repository, change.digest)))
 
 

@@ -14,7 +14,9 @@ from registry.storage.metadata.schema import head, journal
 _HEAD = select(head.c.serial, head.c.epoch, head.c.chain)
 _INSERT = insert(journal)
 _ADVANCE = update(head).values(serial=bindparam("new_serial"), chain=bindparam("new_chain"))
-_AFTER = select(journal).where(journal.c.serial > bindparam("after")).order_by(journal.c.serial).limit(bindparam("limit"))
+_AFTER = (
+    select(journal).where(journal.c.serial > bindparam("after")).order_by(journal.c.serial).limit(bindparam("limit"))
+)
 
 
 def append(

@@ -21,13 +21,15 @@ from registry.storage.metadata.schema import blob_links, blobs, garbage, head, m
 from registry.storage.metadata.sqlite import translated
 
 _REPOSITORY = repositories.c.name == bindparam("repository")
-_MANIFEST: Select[tuple[str, str, bytes]] = (
-    select(manifests.c.digest, manifests.c.media_type, manifests.c.content).join(repositories).where(_REPOSITORY)
-)
+_MANIFEST: Select[tuple[str, str, bytes]] = select(
+    manifests.c.digest, manifests.c.media_type, manifests.c.content
+).where(_REPOSITORY, manifests.c.repository_id == repositories.c.id)
 _BY_DIGEST = _MANIFEST.where(manifests.c.digest == bindparam("digest"))
-_BY_TAG = _MANIFEST.join(
-    tags, (tags.c.repository_id == manifests.c.repository_id) & (tags.c.digest == manifests.c.digest)
-).where(tags.c.name == bindparam("tag"))
+_BY_TAG = _MANIFEST.where(
+    tags.c.repository_id == repositories.c.id,
+    tags.c.name == bindparam("tag"),
+    manifests.c.digest == tags.c.digest,
+)
 _BLOB = (
     select(blobs.c.size, blob_links.c.unneeded_since)
     .select_from(blob_links.join(blobs, blobs.c.digest == blob_links.c.digest).join(repositories))

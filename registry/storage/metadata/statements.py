@@ -46,9 +46,7 @@ ADD_REFERENCE = insert(references)
 _OF_MANIFEST = (references.c.repository_id == bindparam("r")) & (references.c.manifest == bindparam("d"))
 TARGETS = select(references.c.target).where(_OF_MANIFEST)
 DROP_REFERENCES = delete(references).where(_OF_MANIFEST)
-IS_TARGET = select(
-    exists().where(references.c.repository_id == bindparam("r"), references.c.target == bindparam("d"))
-)
+IS_TARGET = select(exists().where(references.c.repository_id == bindparam("r"), references.c.target == bindparam("d")))
 
 _THIS_TAG = (tags.c.repository_id == bindparam("r")) & (tags.c.name == bindparam("t"))
 TAG = select(tags.c.digest).where(_THIS_TAG)

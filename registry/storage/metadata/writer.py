@@ -23,7 +23,7 @@ _CHANGES_A_COMMIT = 256
 _WAITING_CHANGES = 10_000
 
 CommitObserver = Callable[[int, int], None]
-"""Told after each commit how many changes it held, and the last serial of the journal; called in the writer's thread."""
+"""Told after each commit, in the writer's thread: how many changes it held, the last serial of the journal."""
 
 
 @dataclass(slots=True)
