@@ -3,11 +3,12 @@
 - `slow`: takes long; such tests are left out of the run unless --slow is given.
 - `require(program, ...)`: the test starts these programs. Where one is missing the test is left out
   of the run and one line at the end says so; with CI=true a missing Debian package is a failure.
-  The word "root" asks for the rights of root.
+  The word "root" asks for the rights of root, "python:NAME" for a module.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -54,12 +55,25 @@ def missing_programs(item: pytest.Item) -> list[str]:
 
 
 def present(name: str) -> bool:
-    return os.geteuid() == 0 if name == "root" else shutil.which(name) is not None
+    if name == "root":
+        return os.geteuid() == 0
+    if name.startswith("python:"):
+        return importlib.util.find_spec(name.removeprefix("python:")) is not None
+    return shutil.which(name) is not None
 
 
 def must_run(missing: list[str]) -> bool:
     """In CI only programs that Debian does not have may be missing."""
-    return os.environ.get("CI") == "true" and all(name == "root" or name in DEBIAN_PACKAGES for name in missing)
+    return os.environ.get("CI") == "true" and all(advice(name) for name in missing)
+
+
+def advice(name: str) -> str:
+    """What to do where a program is missing; empty where there is no package of it."""
+    if name == "root":
+        return "run the tests as root"
+    if name.startswith("python:"):
+        return f"install {name.removeprefix('python:')} from PyPI"
+    return f"install the Debian package {DEBIAN_PACKAGES[name]}" if name in DEBIAN_PACKAGES else ""
 
 
 @pytest.hookimpl(trylast=True)
@@ -85,9 +99,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = missing_programs(item)
     if missing:
-        packages = " ".join(sorted({DEBIAN_PACKAGES[name] for name in missing if name in DEBIAN_PACKAGES}))
-        advice = f"install the Debian packages: {packages}" if packages else "run the tests as root"
-        pytest.fail(f"this test needs {', '.join(missing)}: {advice}", pytrace=False)
+        lines = "\n".join(f"{name} is missing: {advice(name)}" for name in missing)
+        pytest.fail(f"with CI=true this test has to run\n{lines}", pytrace=False)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -124,6 +137,7 @@ def shoal(start_shoal: StartShoal) -> ShoalServer:
 
 @pytest.fixture(scope="session")
 def shared_shoal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShoalServer]:
-    """One server for the whole run: use repository names of your own."""
+    """One server for the whole run: use repository names of your own. It must not log errors."""
     with ShoalServer(tmp_path_factory.mktemp("shared") / "data") as server:
         yield server
+    assert not server.complaints()

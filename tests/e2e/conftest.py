@@ -52,6 +52,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShoalServe
     """One server with two workers for the whole run."""
     with ShoalServer(tmp_path_factory.mktemp("two-workers") / "data", workers=2) as server:
         yield server
+    assert not server.complaints()
 
 
 @pytest.fixture(params=["one", "two"])

@@ -15,12 +15,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 TAIL_LINES = 40
 
 Value = str | int | float | bool | Sequence[str]
+Entry = dict[str, Any]
 Settings = Mapping[str, Value | Mapping[str, Value]]
 
 
@@ -55,6 +56,14 @@ def to_toml(settings: Settings) -> str:
         if isinstance(value, Mapping)
     ]
     return "\n".join([*plain, *sections, ""])
+
+
+def _entry(line: str) -> Entry:
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError:
+        entry = None
+    return entry if isinstance(entry, dict) else {"level": "text", "event": line}
 
 
 class ShoalServer:
@@ -182,6 +191,14 @@ class ShoalServer:
     def log_text(self) -> str:
         """All that the server wrote to stderr, over all starts."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def logged(self) -> list[Entry]:
+        """The lines of the log; one that is no JSON object (a traceback) becomes an entry of level "text"."""
+        return [_entry(line) for line in self.log_text().splitlines() if line.strip()]
+
+    def complaints(self) -> list[Entry]:
+        """What no test should see in the log: errors of the server itself, and text that is no log line."""
+        return [entry for entry in self.logged() if entry.get("level") in ("error", "critical", "text")]
 
     def __enter__(self) -> Self:
         return self.start()
