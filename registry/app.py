@@ -45,6 +45,7 @@ from registry.storage.blobs_fs import FileBlobs
 from registry.storage.files import DataDirectory
 from registry.storage.metadata import sqlite
 from registry.storage.metadata.cache import CachedReader
+from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.storage.uploads_fs import FileUploads
@@ -63,11 +64,12 @@ _PR_SET_PDEATHSIG = 1
 class Process:
     """What every serving process has: readers of the metadata, threads for files, logs and metrics."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, commits: CommitCounter) -> None:
         self.metrics = metrics
+        self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
         self._sql = SqlReader(sqlite.open_engine(settings.data, read_only=True))
-        self.reader = CachedReader(self._sql, _CACHE_BYTES)
+        self.reader = CachedReader(self._sql, commits, _CACHE_BYTES)
         self.boot = _BOOT_ID.read_text().strip()
         self.configure(settings)
 
@@ -85,6 +87,7 @@ class Process:
         self.metrics.close()
         self.executor.shutdown()
         self._sql.close()
+        self.commits.close()
 
     def routes(self, changes: Changes, leases: Leases) -> list[Route]:
         """The URL map: every resource's routes, joined."""
@@ -163,9 +166,9 @@ async def _node(
     metrics_sockets: list[socket.socket],
     metrics_directory: str,
 ) -> None:
-    process = Process(settings, Metrics(Path(metrics_directory), __version__))
+    process = Process(settings, Metrics(Path(metrics_directory), __version__), CommitCounter.create())
     writer = GroupCommitWriter(
-        sqlite.open_engine(settings.data, read_only=False), system_clock, process.metrics.committed
+        sqlite.open_engine(settings.data, read_only=False), process.commits, system_clock, process.metrics.committed
     )
     writer.start()
     leases = LocalLeases()
@@ -182,6 +185,7 @@ async def _node(
             sockets,
             lambda: process.settings.model_dump_json(),
             metrics_directory,
+            process.commits.descriptor,
             writer,
             leases,
             process.metrics.worker_died,
@@ -260,20 +264,22 @@ def _setting(settings: Settings, key: str) -> object:
 
 
 def serve_worker(
-    channel_descriptor: int, socket_descriptors: Sequence[int], metrics_directory: str, parent: int
+    channel_descriptor: int, socket_descriptors: Sequence[int], metrics_directory: str, commits: int, parent: int
 ) -> None:
     """Run one worker until the node tells it to stop or dies."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the node died before the line above
         sys.exit(1)
     sockets = [socket.socket(fileno=number) for number in socket_descriptors]
-    asyncio.run(_worker(socket.socket(fileno=channel_descriptor), sockets, metrics_directory))
+    asyncio.run(_worker(socket.socket(fileno=channel_descriptor), sockets, metrics_directory, CommitCounter(commits)))
 
 
-async def _worker(to_node: socket.socket, sockets: list[socket.socket], metrics_directory: str) -> None:
+async def _worker(
+    to_node: socket.socket, sockets: list[socket.socket], metrics_directory: str, commits: CommitCounter
+) -> None:
     reader, writer = await asyncio.open_connection(sock=to_node)
     _, _, told = await channel.receive(reader)
-    process = Process(Settings.model_validate_json(told), Metrics(Path(metrics_directory), __version__))
+    process = Process(Settings.model_validate_json(told), Metrics(Path(metrics_directory), __version__), commits)
 
     def configure(settings_json: str) -> None:
         process.access_log.close()

@@ -8,8 +8,10 @@ from registry.app import serve_worker
 
 
 def main() -> None:
-    channel, sockets, metrics_directory, parent = sys.argv[1:]
-    serve_worker(int(channel), [int(number) for number in sockets.split(",")], metrics_directory, int(parent))
+    channel, sockets, metrics_directory, commits, parent = sys.argv[1:]
+    serve_worker(
+        int(channel), [int(number) for number in sockets.split(",")], metrics_directory, int(commits), int(parent)
+    )
 
 
 if __name__ == "__main__":

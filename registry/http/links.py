@@ -13,7 +13,7 @@ _MAX_NUMBER = 2**31
 
 
 class Links:
-    """Relative addresses, which every client resolves against the one that it used; absolute where `public_url` is set."""
+    """Relative addresses, which clients resolve against the one they used; absolute where `public_url` is set."""
 
     def __init__(self, public_url: str | None) -> None:
         self._base = (public_url or "").rstrip("/")

@@ -14,7 +14,7 @@ _BATCH = 1024 * 1024
 
 
 async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:
-    """The body in batches of about 1 MiB; raises ClientGone, and RequestTimeout after `timeout` seconds without a byte."""
+    """The body in batches of about 1 MiB; raises ClientGone, or RequestTimeout after `timeout` silent seconds."""
     _check_encoding(call.request)
     await _continue(call.request)
     content = call.request.content

@@ -48,10 +48,7 @@ async def _send_several(
 ) -> web.StreamResponse:
     """multipart/byteranges (RFC 9110, section 14.6)."""
     boundary = secrets.token_hex(16)
-    heads = [
-        f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {part.content_range(size)}\r\n\r\n".encode()
-        for part in ranges
-    ]
+    heads = [_part_head(boundary, content_type, part.content_range(size)) for part in ranges]
     end = f"\r\n--{boundary}--\r\n".encode()
     response = web.StreamResponse(status=206, headers=headers)
     response.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
@@ -64,6 +61,10 @@ async def _send_several(
     await response.write(end)
     await response.write_eof()
     return response
+
+
+def _part_head(boundary: str, content_type: str, content_range: str) -> bytes:
+    return f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {content_range}\r\n\r\n".encode()
 
 
 async def _send_range(call: Call, file: IO[bytes], wanted: ByteRange) -> None:

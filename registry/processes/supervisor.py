@@ -27,7 +27,8 @@ _KILL_AFTER = 5.0
 
 
 class Supervisor:
-    """Keeps `count` workers running. `settings` gives the JSON that every worker is told, at its start and on reload."""
+    """Keeps `count` workers running. `settings` gives the JSON that every worker is told, at its start and on reload;
+    `commits` is the descriptor of the shared count of commits."""
 
     def __init__(
         self,
@@ -35,6 +36,7 @@ class Supervisor:
         sockets: Sequence[socket.socket],
         settings: Callable[[], str],
         metrics_directory: str,
+        commits: int,
         changes: Changes,
         leases: LocalLeases,
         on_death: Callable[[int], None],
@@ -43,6 +45,7 @@ class Supervisor:
         self._sockets = sockets
         self._settings = settings
         self._metrics_directory = metrics_directory
+        self._commits = commits
         self._changes = changes
         self._leases = leases
         self._on_death = on_death
@@ -97,8 +100,9 @@ class Supervisor:
                 str(theirs.fileno()),
                 ",".join(str(listening.fileno()) for listening in self._sockets),
                 self._metrics_directory,
+                str(self._commits),
                 str(os.getpid()),
-                pass_fds=[theirs.fileno(), *(listening.fileno() for listening in self._sockets)],
+                pass_fds=[theirs.fileno(), self._commits, *(listening.fileno() for listening in self._sockets)],
                 process_group=0,  # Ctrl-C reaches the node alone, which then drains its workers
             )
         reader, writer = await asyncio.open_connection(sock=ours)

@@ -36,7 +36,7 @@ class FileBlobs:
 
     def intact(self, digest: Digest, size: int) -> bool:
         try:
-            return os.stat(self._directory.blob(digest)).st_size == size
+            return self._directory.blob(digest).stat().st_size == size
         except FileNotFoundError:
             return False
         except OSError as error:

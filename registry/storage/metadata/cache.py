@@ -1,8 +1,8 @@
 """What a process remembers of the metadata, valid while the database has not moved.
 
-Manifests by digest never change, tags and blobs may. Before each answer from memory the database is
-asked whether anybody committed (some microseconds); then the journal since the last look says which
-repositories to forget. So an answer is never older than the last acknowledged change.
+Manifests by digest never change, tags and blobs may. Before each answer from memory the count of
+commits is looked at; where it has moved, the journal since the last look says which repositories to
+forget. So an answer is never older than the last acknowledged change.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from registry.domain.descriptor import Descriptor
 from registry.domain.events import JournalEvent
 from registry.ports import BlobLink, StoredManifest
+from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.reader import SqlReader
 
 _EVENTS_A_LOOK = 500
@@ -33,12 +34,13 @@ class _Remembered:
 class CachedReader:
     """MetadataReader that answers hot reads from memory, within a bound of bytes."""
 
-    def __init__(self, reader: SqlReader, max_bytes: int) -> None:
+    def __init__(self, reader: SqlReader, commits: CommitCounter, max_bytes: int) -> None:
         self._reader = reader
+        self._commits = commits
         self._max_bytes = max_bytes
         self._bytes = 0
         self._repositories: OrderedDict[str, _Remembered] = OrderedDict()
-        self._version = reader.data_version()
+        self._seen = commits.value()
         self._serial, self._unlinks = reader.head()
 
     async def manifest_by_tag(self, repository: str, tag: str) -> StoredManifest | None:
@@ -67,10 +69,10 @@ class CachedReader:
 
     def _current(self, repository: str) -> _Remembered:
         """What is remembered of a repository, after forgetting what has changed."""
-        version = self._reader.data_version()
-        if version != self._version:
+        commits = self._commits.value()
+        if commits != self._seen:
             self._catch_up()
-            self._version = version
+            self._seen = commits
         known = self._repositories.get(repository)
         return _Remembered() if known is None else known
 

@@ -84,13 +84,6 @@ class SqlReader:
         self._connection.close()
         self._engine.dispose()
 
-    def data_version(self) -> int:
-        """A number that differs from the last one when another connection has committed (PRAGMA data_version)."""
-        driver = self._connection.connection.driver_connection
-        assert driver is not None
-        with translated():
-            return int(driver.execute("PRAGMA data_version").fetchone()[0])
-
     def head(self) -> tuple[int, int]:
         """The last serial of the journal, and how many links to blobs were removed so far."""
         with translated():

@@ -54,8 +54,8 @@ def prepare(data: Path) -> None:
                 _initialise(connection)
             elif int(version) > SCHEMA_VERSION:
                 raise StartupError(
-                    f"{data} was written by a newer version of Shoal (schema {version}, this one knows {SCHEMA_VERSION}): "
-                    "start that version, or name another directory with --data"
+                    f"{data} was written by a newer version of Shoal (schema {version}, this one knows up to "
+                    f"{SCHEMA_VERSION}): start that version, or name another directory with --data"
                 )
             connection.exec_driver_sql("COMMIT")
     except DBAPIError as error:

@@ -17,6 +17,7 @@ from registry.domain.clock import Clock
 from registry.errors import RegistryError, StorageFailure
 from registry.storage.metadata import journal
 from registry.storage.metadata.apply import apply
+from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.sqlite import translate
 
 _CHANGES_A_COMMIT = 256
@@ -40,8 +41,9 @@ class GroupCommitWriter:
     other clients gather for the next one.
     """
 
-    def __init__(self, engine: Engine, clock: Clock, on_commit: CommitObserver) -> None:
+    def __init__(self, engine: Engine, commits: CommitCounter, clock: Clock, on_commit: CommitObserver) -> None:
         self._engine = engine
+        self._commits = commits
         self._clock = clock
         self._on_commit = on_commit
         self._queue: queue.Queue[_Waiting | None] = queue.Queue(_WAITING_CHANGES)
@@ -111,6 +113,7 @@ class GroupCommitWriter:
         except Exception as error:
             _roll_back(connection)
             raise StorageFailure("a change could not be made", {"error": repr(error)[:200]}) from error
+        self._commits.increment()
         self._on_commit(len(batch), serial)
 
 
