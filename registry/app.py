@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -183,7 +184,7 @@ async def _node(
         supervisor = Supervisor(
             settings.server.workers,
             sockets,
-            lambda: process.settings.model_dump_json(),
+            lambda: process.settings.model_dump_json(),  # noqa: PLW0108 - the settings may be others by then
             metrics_directory,
             process.commits.descriptor,
             writer,
@@ -321,9 +322,16 @@ async def _first(*events: asyncio.Event) -> None:
 def _greet(settings: Settings) -> None:
     """The three lines that a newcomer needs."""
     address = settings.server.listen
-    shown = address if address.host not in ("0.0.0.0", "::") else Address(socket.gethostname(), address.port)
+    shown = address if not _is_any(address.host) else Address(socket.gethostname(), address.port)
     print(f"Shoal listens on  http://{shown}", flush=True)
     print(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE", flush=True)
     print(f"Data is kept in   {settings.data.resolve()}", flush=True)
     if not address.is_loopback:
         log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=str(address))
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False

@@ -9,9 +9,8 @@ from registry.app import serve_worker
 
 def main() -> None:
     channel, sockets, metrics_directory, commits, parent = sys.argv[1:]
-    serve_worker(
-        int(channel), [int(number) for number in sockets.split(",")], metrics_directory, int(commits), int(parent)
-    )
+    listening = [int(number) for number in sockets.split(",")]
+    serve_worker(int(channel), listening, metrics_directory, int(commits), int(parent))
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class Listener(web.Server):
         self.answer = answer
         self._busy: set[RequestHandler] = set()
         self._draining = False
+        self._idle = asyncio.Event()
         self._max_connections = max_connections
         self._stall_milliseconds = int(stall_timeout * 1000)
 
@@ -72,6 +73,8 @@ class Listener(web.Server):
             response = await self.answer(request)
         finally:
             self._busy.discard(connection)
+            if self._draining and not self._busy:
+                self._idle.set()
         if self._draining:
             response.force_close()
         return response
@@ -82,9 +85,9 @@ class Listener(web.Server):
         for connection in self.connections:
             if connection not in self._busy:
                 connection.close()
-        deadline = asyncio.get_running_loop().time() + timeout
-        while self._busy and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.05)
+        if self._busy:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), timeout)
         await self.shutdown(1.0)
 
     def __call__(self) -> RequestHandler:
