@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
 from registry import config
-from registry.config import Address, ConfigError, Settings, load, parse_address, parse_bytes, parse_seconds, show
+from registry.config import ConfigError, Settings, load, show
+from registry.values import Address, parse_address, parse_bytes, parse_public_url, parse_seconds
 
 
 @pytest.fixture(autouse=True)
@@ -240,7 +241,7 @@ def test_variables_of_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_bad_public_urls(url: object) -> None:
     with pytest.raises(ValueError, match="expected http"):
-        config.parse_public_url(url)
+        parse_public_url(url)
 
 
 def test_an_open_door_is_refused_unless_allowed() -> None:
