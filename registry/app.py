@@ -19,7 +19,7 @@ from pathlib import Path
 import structlog
 
 from registry import __version__
-from registry.config import Address, ConfigError, Settings, refuse_open_door
+from registry.config import Address, ConfigError, Settings
 from registry.domain.clock import system_clock
 from registry.http.blobs import BlobHandlers
 from registry.http.discovery import DiscoveryHandlers
@@ -96,11 +96,12 @@ class Process:
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
         pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
+        push = PushService(self.uploads, changes, leases)
         manifests = ManifestService(changes)
         system = self._system()
         return [
             *ManifestHandlers(pull, manifests, links, timeout).routes(),
-            *UploadHandlers(PushService(self.uploads, changes, leases), links, timeout).routes(),
+            *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
             *BlobHandlers(pull, manifests).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
             *system.routes(),
@@ -145,8 +146,7 @@ class Process:
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
-    """Run a node until SIGTERM or SIGINT; the exit code. Raises StartupError and ConfigError."""
-    refuse_open_door(settings)
+    """Run a node until SIGTERM or SIGINT; the exit code. Raises StartupError."""
     configure_logs(settings.log.level, settings.log.format)
     with ExitStack() as stack:
         stack.enter_context(sole_use(settings.data))
@@ -236,7 +236,6 @@ def _collector(process: Process, changes: Changes, leases: LocalLeases) -> Colle
 def _reload(process: Process, reload: Callable[[], Settings]) -> None:
     try:
         settings = reload()
-        refuse_open_door(settings)
     except ConfigError as error:
         log.error("the settings were not read again: they have an error", error=str(error))
         return

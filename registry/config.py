@@ -80,7 +80,6 @@ class ServerSettings(_Section):
     metrics_listen: Annotated[ListenAddress | None, BeforeValidator(_absent_if_empty)] = None
     # running transfers get this long to end after SIGTERM
     drain_timeout: Seconds = 30.0
-    header_timeout: PositiveSeconds = 20.0
     idle_timeout: PositiveSeconds = 75.0
     # a transfer ends when no byte moved to or from the client for this long
     body_timeout: PositiveSeconds = 60.0

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from aiohttp import web
 
 from registry.domain.digest import DEFAULT_ALGORITHM, Digest, check_algorithm
@@ -17,11 +20,16 @@ from registry.services.push import PushService
 _CHUNK_MIN_LENGTH = 64 * 1024
 
 
+Uploading = Callable[[], AbstractContextManager[None]]
+"""Entered while a client sends the bytes of a blob."""
+
+
 class UploadHandlers:
     """OCI distribution specification, "Pushing blobs". `body_timeout`: seconds that a client may send nothing."""
 
-    def __init__(self, push: PushService, links: Links, body_timeout: float) -> None:
+    def __init__(self, push: PushService, links: Links, body_timeout: float, uploading: Uploading) -> None:
         self._push = push
+        self._uploading = uploading
         self._links = links
         self._body_timeout = body_timeout
 
@@ -51,7 +59,8 @@ class UploadHandlers:
             algorithm = digest.algorithm
             if not receive.is_empty(call.request) or digest == Digest.of(b"", algorithm):
                 body = receive.batches(call, self._body_timeout)
-                await self._push.push_at_once(repository, digest, body)
+                with self._uploading():
+                    await self._push.push_at_once(repository, digest, body)
                 return self._created(repository, digest)
         state = await self._push.begin(repository, algorithm)
         return self._progress(state, 202)
@@ -60,7 +69,8 @@ class UploadHandlers:
         repository = call.repository = parse_repository(call.parameters["name"])
         body = receive.batches(call, self._body_timeout)
         content_range, length = _chunk_range(call.request)
-        state = await self._push.append(repository, call.parameters["upload"], body, content_range, length)
+        with self._uploading():
+            state = await self._push.append(repository, call.parameters["upload"], body, content_range, length)
         return self._progress(state, 202)
 
     async def finish(self, call: Call) -> web.StreamResponse:
@@ -71,7 +81,8 @@ class UploadHandlers:
         digest = Digest.parse(given)
         body = receive.batches(call, self._body_timeout)
         content_range, length = _chunk_range(call.request)
-        await self._push.finish(repository, call.parameters["upload"], digest, body, content_range, length)
+        with self._uploading():
+            await self._push.finish(repository, call.parameters["upload"], digest, body, content_range, length)
         return self._created(repository, digest)
 
     async def status(self, call: Call) -> web.StreamResponse:

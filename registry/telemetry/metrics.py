@@ -9,6 +9,8 @@ import asyncio
 import os
 import platform
 from bisect import bisect_left
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
@@ -96,13 +98,14 @@ class Metrics:
         totals.received += received
         totals.buckets[bisect_left(SECONDS_BUCKETS, seconds)] += 1
 
-    def upload_began(self) -> None:
-        """A client begins to send a body."""
+    @contextmanager
+    def uploading(self) -> Iterator[None]:
+        """While a client sends the bytes of a blob."""
         self._uploads.inc()
-
-    def upload_ended(self) -> None:
-        """The body ended, well or not."""
-        self._uploads.dec()
+        try:
+            yield
+        finally:
+            self._uploads.dec()
 
     def blobs_collected(self, count: int) -> None:
         """The collector removed `count` blobs."""

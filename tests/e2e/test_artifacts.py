@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ ORAS = """
 import sys, oras.client
 client = oras.client.OrasClient(insecure=True)
 if sys.argv[1] == "push":
-    client.push(target=sys.argv[2], files=[sys.argv[3]], disable_path_validation=True)
+    chunked = {"do_chunked": True, "chunk_size": int(sys.argv[4])} if sys.argv[4:] else {}
+    client.push(target=sys.argv[2], files=[sys.argv[3]], **chunked)
 elif sys.argv[1] == "pull":
     client.pull(target=sys.argv[2], outdir=sys.argv[3])
 else:
@@ -65,16 +67,18 @@ def test_an_attached_image_is_still_pulled_by_others(
 
 
 @pytest.mark.require("python:oras")
-def test_python_oras(registry: ShoalServer, tmp_path: Path) -> None:
-    content = random_bytes(3_000_000, 124)
+@pytest.mark.parametrize("chunk", [None, 1_000_000], ids=["whole", "chunks"])
+def test_python_oras(registry: ShoalServer, tmp_path: Path, chunk: int | None) -> None:
+    content = random_bytes(3_500_000, 124 if chunk else 125)
     (tmp_path / "model.bin").write_bytes(content)
-    target = f"{registry.host}/artifacts/python:1"
-    oras = ["python3", "-c", ORAS]
-    run([*oras, "push", target, "model.bin"], cwd=tmp_path)
+    repository = f"artifacts/python-{chunk or 0}"
+    target = f"{registry.host}/{repository}:1"
+    oras = [sys.executable, "-c", ORAS]
+    run([*oras, "push", target, "model.bin", *([str(chunk)] if chunk else [])], cwd=tmp_path)
 
     run([*oras, "pull", target, tmp_path / "back"])
 
     assert (tmp_path / "back/model.bin").read_bytes() == content
     run([*oras, "delete", target])
     with RegistryClient(registry.url) as client:
-        assert client.resolve("artifacts/python", "1") is None
+        assert client.resolve(repository, "1") is None

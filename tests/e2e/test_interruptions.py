@@ -20,7 +20,7 @@ from tests.harness.content import Image, digest_of, image, oci_layout, random_by
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.dockerd import Dockerd
 from tests.harness.podman import Podman
-from tests.harness.process import wait_until
+from tests.harness.process import CommandError, wait_until
 
 LAYER = 8_000_000
 HALF = LAYER // 2
@@ -113,7 +113,7 @@ def test_a_push_that_was_given_up_leaves_nothing_visible(
 
 
 @with_podman
-def test_podman_pushes_again_after_a_cut(
+def test_podman_goes_on_or_fails_cleanly_after_a_cut(
     containers: Podman, proxy: CuttingProxy, client: RegistryClient, tmp_path: Path
 ) -> None:
     name = f"{proxy.host}/cut/podman-push:1"
@@ -121,7 +121,12 @@ def test_podman_pushes_again_after_a_cut(
     containers.podman("load", "--input", archive_of(item, name, tmp_path))
     proxy.cut("up", HALF)
 
-    containers.podman("push", PLAIN, name)
+    # podman begins again after a reset, and gives up when its own side closed first: a race of its own.
+    try:
+        containers.podman("push", PLAIN, name)
+    except CommandError:
+        assert client.resolve("cut/podman-push", "1") is None
+        containers.podman("push", PLAIN, name)
 
     assert proxy.count.struck == 1
     described = client.manifest("cut/podman-push", "1").json()["layers"][0]

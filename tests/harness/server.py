@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -195,6 +195,16 @@ class ShoalServer:
     def logged(self) -> list[Entry]:
         """The lines of the log; one that is no JSON object (a traceback) becomes an entry of level "text"."""
         return [_entry(line) for line in self.log_text().splitlines() if line.strip()]
+
+    def wait_for_log(self, wanted: Callable[[Entry], bool], timeout: float = 30.0) -> Entry:
+        """The first line of the log that is wanted; raises ServerError when it does not come in time."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            for entry in self.logged():
+                if wanted(entry):
+                    return entry
+            time.sleep(0.05)
+        raise ServerError(self._story(f"did not log what was waited for within {timeout:g} s"))
 
     def complaints(self) -> list[Entry]:
         """What no test should see in the log: errors of the server itself, and text that is no log line."""

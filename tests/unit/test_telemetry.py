@@ -183,10 +183,10 @@ WORKER = textwrap.dedent("""
     async def main():
         metrics = Metrics(Path(sys.argv[1]), "1.2.3")
         metrics.observe_request("GET", "/v2/", 200, 0.02, 100, 5)
-        metrics.upload_began()
         metrics.push()
-        print("ready", flush=True)
-        await asyncio.sleep(60)
+        with metrics.uploading():
+            print("ready", flush=True)
+            await asyncio.sleep(60)
 
     asyncio.run(main())
 """)
@@ -215,10 +215,10 @@ class TestMetrics:
         metrics.committed(3, 17)
         metrics.committed(500, 517)
         metrics.blobs_collected(4)
-        metrics.upload_began()
-        metrics.upload_began()
-        metrics.upload_ended()
-        seen = samples(metrics)
+        with metrics.uploading():
+            with metrics.uploading():
+                pass
+            seen = samples(metrics)
         assert seen["shoal_commit_changes_bucket{le=2.0}"] == 0
         assert seen["shoal_commit_changes_bucket{le=4.0}"] == 1
         assert seen["shoal_commit_changes_count{}"] == 2
