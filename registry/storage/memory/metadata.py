@@ -1,0 +1,224 @@
+"""Metadata in dictionaries: what the tables of `registry.storage.metadata` mean, without the SQL."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from registry.domain import changes, events
+from registry.domain.changes import Change, Outcome
+from registry.domain.clock import Clock
+from registry.domain.descriptor import Descriptor
+from registry.domain.events import JournalEvent
+from registry.domain.manifest import Manifest, RefKind
+from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
+from registry.ports import BlobLink, StoredManifest
+
+_EPOCH = 1
+
+
+@dataclass(slots=True)
+class _Repository:
+    """`links`: the blobs, and since when no manifest needs them (None while one does)."""
+
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    links: dict[str, float | None] = field(default_factory=dict)
+
+    def needs(self, digest: str) -> bool:
+        return any(target == digest for manifest in self.manifests.values() for target, _ in manifest.refs)
+
+    def note_needs(self, digests: Iterable[str], now: float) -> None:
+        """After the manifests changed: whether these blobs are needed now."""
+        for digest in digests:
+            if digest in self.links:
+                self.links[digest] = None if self.needs(digest) else now
+
+
+class MemoryMetadata:
+    """MetadataReader, Journal and Changes in one."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._repositories: defaultdict[str, _Repository] = defaultdict(_Repository)
+        self._sizes: dict[str, int] = {}
+        self._garbage: set[str] = set()
+        self._journal: list[JournalEvent] = []
+        self._append(events.EPOCH_BEGIN, "", {"id": secrets.token_hex(16)})
+
+    # MetadataReader
+
+    async def manifest_by_tag(self, repository: str, tag: str) -> StoredManifest | None:
+        digest = self._look(repository).tags.get(tag)
+        return None if digest is None else await self.manifest_by_digest(repository, digest)
+
+    async def manifest_by_digest(self, repository: str, digest: str) -> StoredManifest | None:
+        found = self._look(repository).manifests.get(digest)
+        return StoredManifest(digest, found.media_type, found.content) if found else None
+
+    async def blob(self, repository: str, digest: str) -> BlobLink | None:
+        links = self._look(repository).links
+        return BlobLink(self._sizes[digest], links[digest]) if digest in links else None
+
+    async def repository_exists(self, repository: str) -> bool:
+        return repository in self._repositories
+
+    async def tags(self, repository: str, after: str, limit: int) -> Sequence[str]:
+        return sorted(tag for tag in self._look(repository).tags if tag > after)[:limit]
+
+    async def repositories(self, after: str, limit: int) -> Sequence[str]:
+        return sorted(name for name, found in self._repositories.items() if found.manifests and name > after)[:limit]
+
+    async def referrers(
+        self, repository: str, subject: str, artifact_type: str | None, after: str, limit: int
+    ) -> Sequence[Descriptor]:
+        found = (
+            manifest.descriptor
+            for digest, manifest in sorted(self._look(repository).manifests.items())
+            if manifest.subject == subject and digest > after
+        )
+        return [entry for entry in found if artifact_type is None or entry.artifact_type == artifact_type][:limit]
+
+    async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
+        manifests = self._look(repository).manifests
+        return {digest: manifests[digest].subject for digest in digests if digest in manifests}
+
+    async def blob_exists(self, digest: str) -> bool:
+        return digest in self._sizes
+
+    async def garbage(self) -> Sequence[str]:
+        return sorted(self._garbage)
+
+    async def check(self) -> None:
+        """Memory can always be read."""
+
+    # Journal
+
+    async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:
+        return [event for event in self._journal if event.serial > after][:limit]
+
+    # Changes
+
+    async def submit(self, change: Change) -> Outcome:
+        match change:
+            case changes.LinkBlob():
+                self._sizes[change.digest] = change.size
+                return self._link(change.repository, change.digest)
+            case changes.MountBlob():
+                return self._mount(change)
+            case changes.KeepBlob():
+                self._linked(change.repository, change.digest)
+                self._link(change.repository, change.digest)
+                return Outcome()
+            case changes.DeleteBlob():
+                return self._delete_blob(change)
+            case changes.PutManifest():
+                return self._put_manifest(change)
+            case changes.DeleteTag():
+                return self._delete_tag(change)
+            case changes.DeleteManifest():
+                return self._delete_manifest(change)
+            case changes.CollectBlobs():
+                return self._collect(change)
+            case changes.ForgetGarbage():
+                self._garbage.difference_update(change.digests)
+                return Outcome()
+
+    def _look(self, repository: str) -> _Repository:
+        """What is there to be read; looking at a repository does not make it."""
+        return self._repositories.get(repository) or _Repository()
+
+    def _linked(self, repository: str, digest: str) -> None:
+        if digest not in self._look(repository).links:
+            raise BlobUnknown("no such blob in this repository", {"digest": digest})
+
+    def _link(self, name: str, digest: str) -> Outcome:
+        repository = self._repositories[name]
+        is_new = digest not in repository.links
+        repository.links[digest] = None if repository.needs(digest) else self._clock()
+        return Outcome(changed=is_new)
+
+    def _mount(self, change: changes.MountBlob) -> Outcome:
+        places = [self._look(change.source)] if change.source is not None else self._repositories.values()
+        if not any(change.digest in place.links for place in places):
+            raise BlobUnknown("no such blob to mount", {"digest": change.digest, "from": change.source})
+        return self._link(change.repository, change.digest)
+
+    def _delete_blob(self, change: changes.DeleteBlob) -> Outcome:
+        self._linked(change.repository, change.digest)
+        if self._look(change.repository).needs(change.digest):
+            raise BlobInUse(
+                "a manifest of this repository needs the blob: delete the manifest first", {"digest": change.digest}
+            )
+        return Outcome(digests=self._unlink(change.repository, change.digest))
+
+    def _unlink(self, name: str, digest: str) -> tuple[str, ...]:
+        """Take a blob from a repository; its digest is returned where that was the last one that had it."""
+        del self._repositories[name].links[digest]
+        if any(digest in repository.links for repository in self._repositories.values()):
+            return ()
+        del self._sizes[digest]
+        self._garbage.add(digest)
+        return (digest,)
+
+    def _collect(self, change: changes.CollectBlobs) -> Outcome:
+        unneeded = [
+            (name, digest)
+            for name, repository in self._repositories.items()
+            for digest, since in repository.links.items()
+            if name not in change.spare and since is not None and since < change.before
+        ][: change.limit]
+        gone = [digest for name, blob in unneeded for digest in self._unlink(name, blob)]
+        return Outcome(changed=bool(unneeded), digests=tuple(gone))
+
+    def _put_manifest(self, change: changes.PutManifest) -> Outcome:
+        manifest, digest = change.manifest, str(change.manifest.digest)
+        self._check_references(change.repository, manifest)
+        repository = self._repositories[change.repository]
+        before = repository.manifests.get(digest)
+        moved = [tag for tag in change.tags if repository.tags.get(tag) != digest]
+        repository.tags |= dict.fromkeys(moved, digest)
+        if before is not None and before.media_type == manifest.media_type:
+            for tag in moved:
+                self._append(events.TAG_SET, change.repository, {"tag": tag, "digest": digest})
+            return Outcome(changed=bool(moved))
+        repository.manifests[digest] = manifest
+        repository.note_needs(dict((before.refs if before else ()) + manifest.refs), self._clock())
+        payload = {"digest": digest, "media_type": manifest.media_type, "tags": moved}
+        self._append(events.MANIFEST_PUT, change.repository, payload, manifest.content)
+        return Outcome()
+
+    def _check_references(self, name: str, manifest: Manifest) -> None:
+        there = self._look(name)
+        for wanted, known in ((RefKind.BLOB, there.links.keys()), (RefKind.MANIFEST, there.manifests.keys())):
+            missing = [target for target, kind in manifest.refs if kind is wanted and target not in known]
+            if missing:
+                raise ManifestBlobUnknown(
+                    f"the manifest refers to a {wanted} that this repository does not have", {"digest": missing[0]}
+                )
+
+    def _delete_tag(self, change: changes.DeleteTag) -> Outcome:
+        if self._look(change.repository).tags.pop(change.tag, None) is None:
+            raise ManifestUnknown("no such tag in this repository", {"tag": change.tag})
+        self._append(events.TAG_DELETE, change.repository, {"tag": change.tag})
+        return Outcome()
+
+    def _delete_manifest(self, change: changes.DeleteManifest) -> Outcome:
+        repository = self._look(change.repository)
+        removed = repository.manifests.pop(change.digest, None)
+        if removed is None:
+            raise ManifestUnknown("no such manifest in this repository", {"digest": change.digest})
+        repository.tags = {tag: digest for tag, digest in repository.tags.items() if digest != change.digest}
+        repository.note_needs(dict(removed.refs), self._clock())
+        self._append(events.MANIFEST_DELETE, change.repository, {"digest": change.digest})
+        return Outcome()
+
+    def _append(self, kind: str, repository: str, payload: Mapping[str, object], content: bytes = b"") -> None:
+        previous = self._journal[-1].chain if self._journal else events.CHAIN_START
+        serial, now = len(self._journal) + 1, self._clock()
+        document = json.dumps(payload, separators=(",", ":"), sort_keys=True).encode()
+        chain = events.link(previous, serial, _EPOCH, now, kind, repository, document, content)
+        self._journal.append(JournalEvent(serial, _EPOCH, now, kind, repository, document, content, chain))
