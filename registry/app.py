@@ -96,7 +96,7 @@ class Process:
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
         pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
-        push = PushService(self.uploads, changes, leases)
+        push = PushService(self.uploads, self.blobs, self.reader, changes, leases)
         manifests = ManifestService(changes)
         system = self._system()
         return [

@@ -76,8 +76,8 @@ class MetadataReader(Protocol):
         """Of those manifests that exist in the repository, the subject each one names."""
         ...
 
-    async def blob_exists(self, digest: str) -> bool:
-        """Whether any repository has this blob."""
+    async def stored_size(self, digest: str) -> int | None:
+        """The size of a blob that some repository has, else None."""
         ...
 
     async def garbage(self) -> Sequence[str]:
@@ -162,8 +162,12 @@ class UploadWriter(Protocol):
         """Make the bytes durable and complete as the blob `digest`; only their owner's row is missing then."""
         ...
 
+    async def complete(self) -> None:
+        """End the session: its blob is published and has its row."""
+        ...
+
     async def discard(self) -> None:
-        """End the session and drop what is left of it."""
+        """End the session without a blob. Where publishing had begun, what is needed to clear up stays."""
         ...
 
 

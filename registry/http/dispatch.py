@@ -61,6 +61,8 @@ class Dispatcher:
         started = time.perf_counter()
         request_id = f"{self._prefix}-{next(self._numbers)}"
         path = request.raw_path.partition("?")[0]
+        if not path.startswith("/"):  # the absolute form, as it is sent to a proxy
+            path = request.rel_url.raw_path
         if "%" in path:
             path = unquote(path)
         call = Call(request, request_id)

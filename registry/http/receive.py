@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from aiohttp import ClientError, StreamReader, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from registry.errors import ClientGone, ManifestTooLarge, MediaTypeUnsupported, RequestTimeout
 from registry.http.router import Call
@@ -55,7 +56,7 @@ async def _next(content: StreamReader, timeout: float) -> bytes:
             return await content.readany()
     except TimeoutError:
         raise RequestTimeout(f"nothing was received for {timeout:g} seconds") from None
-    except (ClientError, ConnectionError, web.RequestPayloadError) as error:
+    except (ClientError, ConnectionError, HttpProcessingError, web.RequestPayloadError) as error:
         raise ClientGone("the request broke off in its body") from error
 
 

@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import msgspec
+import structlog
 
 from registry import errors
 from registry.domain import changes
@@ -24,6 +25,8 @@ from registry.domain.digest import Digest
 from registry.errors import RegistryError, Unavailable
 from registry.ports import Changes
 from registry.services.leases import LocalLeases
+
+log = structlog.get_logger(__name__)
 
 _MAX_MESSAGE = 64 * 1024 * 1024
 _CHANGE_TYPES: dict[str, type[Any]] = {
@@ -140,6 +143,9 @@ class WorkerSession:
             answer: list[Any] = [number, None, await self._do(operation, body)]
         except RegistryError as error:
             answer = [number, [type(error).__name__, error.message, error.detail], None]
+        except Exception:
+            log.exception("a worker's request failed", operation=operation)
+            answer = [number, ["StorageFailure", "the node failed to make the change", {}], None]
         try:
             await send(self._writer, answer)
         except ConnectionError:

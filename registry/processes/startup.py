@@ -20,7 +20,7 @@ _BACKLOG = 1024
 def sole_use(data: Path) -> Iterator[None]:
     """Hold the data directory; raises StartupError where another process has it."""
     try:
-        data.mkdir(parents=True, exist_ok=True)
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StartupError(
@@ -41,7 +41,6 @@ def sole_use(data: Path) -> Iterator[None]:
 
 def bind(address: Address) -> socket.socket:
     """A listening socket; raises StartupError where the port is taken or not ours to take."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, target = found[0]

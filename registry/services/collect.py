@@ -15,6 +15,7 @@ from registry.domain.digest import Digest
 from registry.ports import BlobStore, Changes, MetadataReader, Removals, UploadStore
 
 _BLOBS_A_CHANGE = 500
+_MOST_SPARED = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,8 @@ class Collector:
     async def _unlink_blobs(self) -> None:
         now = self._clock()
         spare = tuple(sorted(await self._uploads.active_repositories(now - self.expire_after)))
+        if len(spare) > _MOST_SPARED:  # more than a statement takes; this many uploads do not last
+            return
         while (await self._changes.submit(CollectBlobs(now - self.grace, spare, _BLOBS_A_CHANGE))).changed:
             pass
 
@@ -82,6 +85,6 @@ class Collector:
     async def _remove_unless_linked(self, digest: Digest) -> bool:
         """Remove the bytes of a blob that no repository has; False where somebody is completing it just now."""
         async with self._removals.removal(digest) as alone:
-            if alone and not await self._reader.blob_exists(str(digest)):
+            if alone and await self._reader.stored_size(str(digest)) is None:
                 await self._blobs.remove(digest)
             return alone

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from registry.domain.changes import LinkBlob, MountBlob
 from registry.domain.digest import Digest
 from registry.domain.upload import ChunkRange, UploadState, check_chunk, check_digest, check_received
-from registry.errors import BlobUnknown, ClientGone, StorageFull
-from registry.ports import Changes, Leases, UploadStore, UploadWriter
+from registry.errors import BlobUnknown, BlobUploadUnknown, ClientGone, StorageFull
+from registry.ports import BlobStore, Changes, Leases, MetadataReader, UploadStore, UploadWriter
 
 Body = AsyncIterator[Sequence[bytes]]
 """The body of a request, in batches of chunks. Raises ClientGone or RequestTimeout when it breaks off."""
@@ -24,8 +24,12 @@ Body = AsyncIterator[Sequence[bytes]]
 class PushService:
     """OCI distribution specification, "Pushing blobs"."""
 
-    def __init__(self, uploads: UploadStore, changes: Changes, leases: Leases) -> None:
+    def __init__(
+        self, uploads: UploadStore, blobs: BlobStore, reader: MetadataReader, changes: Changes, leases: Leases
+    ) -> None:
         self._uploads = uploads
+        self._blobs = blobs
+        self._reader = reader
         self._changes = changes
         self._leases = leases
 
@@ -33,7 +37,10 @@ class PushService:
         return await self._uploads.begin(repository, algorithm)
 
     async def mount(self, repository: str, digest: Digest, source: str | None) -> bool:
-        """Make a blob of another repository visible here; False where there is no such blob."""
+        """Make a blob of another repository visible here; False where there is none, or its file is damaged."""
+        size = await self._reader.stored_size(str(digest))
+        if size is None or not self._blobs.intact(digest, size):
+            return False
         try:
             await self._changes.submit(MountBlob(repository, source, str(digest)))
         except BlobUnknown:
@@ -72,7 +79,7 @@ class PushService:
             async with self._leases.hold(digest):
                 await upload.publish(digest)
                 await self._changes.submit(LinkBlob(repository, str(digest), upload.state.offset))
-            await upload.discard()
+            await upload.complete()
 
     async def push_at_once(self, repository: str, digest: Digest, body: Body) -> None:
         """A whole blob in one request; a session that fails is not left behind."""
@@ -80,7 +87,8 @@ class PushService:
         try:
             await self.finish(repository, state.id, digest, body, None, None)
         except BaseException:
-            await asyncio.shield(self.cancel(repository, state.id))
+            with suppress(BlobUploadUnknown):
+                await self.cancel(repository, state.id)
             raise
 
     async def cancel(self, repository: str, upload_id: str) -> None:

@@ -43,6 +43,7 @@ class FileUpload:
         self._algorithm = record.algorithm
         self._offset = record.offset
         self._written_out = record.offset
+        self._publishing = bool(record.publishing)
 
     @property
     def state(self) -> UploadState:
@@ -96,14 +97,19 @@ class FileUpload:
             # From here on, a crash before the blob's row is written leaves a file that nothing names:
             # the state says which, so that clearing up this session removes it.
             self._save(digest)
+            self._publishing = True
             target = self._directory.blob(digest)
             self._path("data").rename(target)
             files.sync_directory(target.parent)
 
         await self._in_thread("completing a blob", publish)
 
-    async def discard(self) -> None:
+    async def complete(self) -> None:
         await self._in_thread("ending an upload", lambda: remove_files(self._directory, self._id))
+
+    async def discard(self) -> None:
+        if not self._publishing:
+            await self._in_thread("ending an upload", lambda: remove_files(self._directory, self._id))
 
     def _path(self, kind: str) -> Path:
         return self._directory.uploads / f"{self._id}.{kind}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -48,12 +47,12 @@ class UploadRecord:
     def save(self, path: Path) -> None:
         """Replace the file at once: a crash leaves the old state or the new one."""
         draft = path.with_suffix(".draft")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         try:
-            os.write(descriptor, json.dumps(asdict(self)).encode())
-        finally:
-            os.close(descriptor)
-        draft.rename(path)
+            draft.write_text(json.dumps(asdict(self)))
+            draft.rename(path)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
 
     @staticmethod
     def load(path: Path) -> UploadRecord | None:

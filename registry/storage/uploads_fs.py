@@ -138,11 +138,20 @@ class FileUploads:
             records = (
                 UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
                 for upload_id, last_byte in self._sessions()
-                if last_byte >= since
+                if last_byte >= since or self._held(upload_id)
             )
             return frozenset(record.repository for record in records if record)
 
         return await self._in_thread(active)
+
+    def _held(self, upload_id: str) -> bool:
+        try:
+            os.close(self._lock(upload_id))
+        except UploadBusy:
+            return True
+        except BlobUploadUnknown:
+            return False
+        return False
 
     async def check(self) -> None:
         """Raises StorageFull or StorageFailure where no file can be written."""

@@ -117,8 +117,8 @@ class CachedReader:
     async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
         return await self._reader.subjects(repository, digests)
 
-    async def blob_exists(self, digest: str) -> bool:
-        return await self._reader.blob_exists(digest)
+    async def stored_size(self, digest: str) -> int | None:
+        return await self._reader.stored_size(digest)
 
     async def garbage(self) -> Sequence[str]:
         return await self._reader.garbage()

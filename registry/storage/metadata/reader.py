@@ -35,7 +35,7 @@ _BLOB = (
     .select_from(blob_links.join(blobs, blobs.c.digest == blob_links.c.digest).join(repositories))
     .where(_REPOSITORY, blob_links.c.digest == bindparam("digest"))
 )
-_BLOB_ANYWHERE = select(exists().where(blobs.c.digest == bindparam("digest")))
+_STORED_SIZE = select(blobs.c.size).where(blobs.c.digest == bindparam("digest"))
 _REPOSITORY_ID = select(repositories.c.id).where(_REPOSITORY)
 _TAGS = (
     select(tags.c.name)
@@ -112,9 +112,9 @@ class SqlReader:
             row = self._connection.execute(_BLOB, {"repository": repository, "digest": digest}).one_or_none()
         return BlobLink(row.size, row.unneeded_since) if row else None
 
-    async def blob_exists(self, digest: str) -> bool:
+    async def stored_size(self, digest: str) -> int | None:
         with translated():
-            return bool(self._connection.scalar(_BLOB_ANYWHERE, {"digest": digest}))
+            return self._connection.scalar(_STORED_SIZE, {"digest": digest})
 
     async def garbage(self) -> Sequence[str]:
         """Digests whose bytes no repository has a link to any more, some of them at a time."""
