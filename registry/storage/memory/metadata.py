@@ -86,8 +86,8 @@ class MemoryMetadata:
         manifests = self._look(repository).manifests
         return {digest: manifests[digest].subject for digest in digests if digest in manifests}
 
-    async def blob_exists(self, digest: str) -> bool:
-        return digest in self._sizes
+    async def stored_size(self, digest: str) -> int | None:
+        return self._sizes.get(digest)
 
     async def garbage(self) -> Sequence[str]:
         return sorted(self._garbage)

@@ -123,5 +123,9 @@ class MemoryUpload:
         self._store.blobs.contents[digest] = bytes(self._content)
         self._session.content, self._session.published = b"", digest
 
-    async def discard(self) -> None:
+    async def complete(self) -> None:
         self._store.sessions.pop(self._id, None)
+
+    async def discard(self) -> None:
+        if self._session.published is None:
+            self._store.sessions.pop(self._id, None)

@@ -1,0 +1,184 @@
+"""The adapters of each port, set up alike, so that one suite can be run over all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from registry.domain.digest import Digest
+from registry.ports import BlobStore, Changes, Journal, Leases, MetadataReader, Removals, UploadStore
+from registry.processes.channel import RemoteNode, WorkerSession
+from registry.services.leases import LocalLeases
+from registry.storage.blobs_fs import FileBlobs
+from registry.storage.files import DataDirectory
+from registry.storage.memory.blobs import MemoryBlobs
+from registry.storage.memory.metadata import MemoryMetadata
+from registry.storage.memory.uploads import MemoryUploads
+from registry.storage.metadata import sqlite
+from registry.storage.metadata.cache import CachedReader
+from registry.storage.metadata.commits import CommitCounter
+from registry.storage.metadata.reader import SqlReader
+from registry.storage.metadata.writer import GroupCommitWriter
+from registry.storage.uploads_fs import FileUploads
+
+CACHE_BYTES = 1024 * 1024
+METADATA = ("memory", "sql", "sql with a cache", "sql over the channel")
+LEASES = ("local", "over the channel")
+STORES = ("memory", "files")
+
+
+class ManualClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """`changes` is what serves clients; `node` is what the collector has, in the process of the node."""
+
+    reader: MetadataReader
+    journal: Journal
+    changes: Changes
+    node: Changes
+    clock: ManualClock
+
+
+@asynccontextmanager
+async def metadata(kind: str, data: Path) -> AsyncIterator[Metadata]:
+    clock = ManualClock()
+    if kind == "memory":
+        memory = MemoryMetadata(clock)
+        yield Metadata(memory, memory, memory, memory, clock)
+        return
+    sqlite.prepare(data)
+    commits = CommitCounter.create()
+    sql = SqlReader(sqlite.open_engine(data, read_only=True))
+    writer = GroupCommitWriter(sqlite.open_engine(data, read_only=False), commits, clock, lambda _count, _serial: None)
+    writer.start()
+    reader: MetadataReader = sql if kind == "sql" else CachedReader(sql, commits, CACHE_BYTES)
+    try:
+        if kind == "sql over the channel":
+            async with worker_of(writer, LocalLeases()) as remote:
+                yield Metadata(reader, sql, remote, writer, clock)
+        else:
+            yield Metadata(reader, sql, writer, writer, clock)
+    finally:
+        await writer.stop()
+        sql.close()
+        commits.close()
+
+
+@asynccontextmanager
+async def worker_of(changes: Changes, leases: LocalLeases) -> AsyncIterator[RemoteNode]:
+    """A worker of the node that has these, with a real socket pair between the two."""
+    ours, theirs = socket.socketpair()
+    node_reader, node_writer = await asyncio.open_connection(sock=ours)
+    worker_reader, worker_writer = await asyncio.open_connection(sock=theirs)
+    remote = RemoteNode(worker_reader, worker_writer, lambda _settings: None)
+    tasks = [
+        asyncio.create_task(WorkerSession(node_reader, node_writer, changes, leases).run()),
+        asyncio.create_task(remote.run()),
+    ]
+    try:
+        yield remote
+    finally:
+        worker_writer.close()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+
+@dataclass(frozen=True)
+class LeaseSides:
+    """Two that lease, and the collector's side."""
+
+    one: Leases
+    other: Leases
+    removals: Removals
+
+
+@asynccontextmanager
+async def lease_sides(kind: str) -> AsyncIterator[LeaseSides]:
+    local = LocalLeases()
+    if kind == "local":
+        yield LeaseSides(local, local, local)
+        return
+    changes = MemoryMetadata(ManualClock())
+    async with worker_of(changes, local) as one, worker_of(changes, local) as other:
+        yield LeaseSides(one, other, local)
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where uploads are staged and where they become blobs.
+
+    `age(upload_id, seconds)`: let the last byte of a session be that much older; `damage(digest, content)`: put
+    other bytes in the place of a blob; `full()`: the same uploads on a disk without room; `now()`: the store's time.
+    """
+
+    uploads: UploadStore
+    blobs: BlobStore
+    age: Callable[[str, float], None]
+    damage: Callable[[Digest, bytes], None]
+    full: Callable[[], UploadStore]
+    now: Callable[[], float]
+
+
+@asynccontextmanager
+async def stores(kind: str, data: Path) -> AsyncIterator[Stores]:
+    if kind == "memory":
+        yield memory_stores()
+        return
+    with ThreadPoolExecutor(4) as executor:
+        yield file_stores(data, executor)
+
+
+def memory_stores() -> Stores:
+    clock, blobs = ManualClock(), MemoryBlobs()
+    uploads = MemoryUploads(blobs, clock)
+
+    def age(upload_id: str, seconds: float) -> None:
+        uploads.sessions[upload_id].last_byte -= seconds
+
+    def full() -> MemoryUploads:
+        uploads.room = 0
+        return uploads
+
+    return Stores(uploads, blobs, age, blobs.contents.__setitem__, full, clock)
+
+
+def file_stores(data: Path, executor: ThreadPoolExecutor) -> Stores:
+    directory = DataDirectory(data, reserve=0)
+    directory.prepare()
+
+    def age(upload_id: str, seconds: float) -> None:
+        for path in directory.uploads.glob(f"{upload_id}.*"):
+            then = path.stat().st_mtime - seconds
+            os.utime(path, (then, then))
+
+    def damage(digest: Digest, content: bytes) -> None:
+        directory.blob(digest).write_bytes(content)
+
+    def full() -> FileUploads:
+        return FileUploads(DataDirectory(data, reserve=2**62), executor, "boot")
+
+    def now() -> float:
+        """File times: the clock of the file system, which is what a session's last byte is dated by."""
+        probe = data / "now"
+        probe.touch()
+        return probe.stat().st_mtime
+
+    return Stores(FileUploads(directory, executor, "boot"), FileBlobs(directory, executor), age, damage, full, now)
