@@ -98,9 +98,7 @@ class FileUpload:
             # the state says which, so that clearing up this session removes it.
             self._save(digest)
             self._publishing = True
-            target = self._directory.blob(digest)
-            self._path("data").rename(target)
-            files.sync_directory(target.parent)
+            files.replace(self._path("data"), self._directory.blob(digest), self._executor)
 
         await self._in_thread("completing a blob", publish)
 

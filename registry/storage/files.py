@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,22 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def replace(source: Path, target: Path, executor: Executor) -> None:
+    """Move a file to where another one may be, durably, and in the same time for every size.
+
+    The kernel frees the blocks of the old file when its last descriptor is closed, which for a large one
+    takes long; so that happens afterwards, in another thread.
+    """
+    try:
+        old = os.open(target, os.O_RDONLY)
+    except OSError:  # there is none, or it cannot be read: then it may as well be freed at once
+        source.rename(target)
+    else:
+        source.rename(target)
+        executor.submit(os.close, old)
+    sync_directory(target.parent)
 
 
 def write_all(descriptor: int, chunks: list[bytes]) -> int:

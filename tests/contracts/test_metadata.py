@@ -23,7 +23,7 @@ from registry.domain.manifest import Manifest
 from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
 from registry.ports import BlobLink
 from tests.contracts.adapters import Metadata
-from tests.harness.content import OCI_INDEX, Blob, Image, image, index_of_descriptors, random_layer, small_image
+from tests.harness.content import OCI_INDEX, Blob, Image, image, index, random_layer, small_image
 
 REPO = "library/one"
 OTHER = "library/other"
@@ -241,7 +241,7 @@ class TestPutManifest:
 
     async def test_an_index_is_refused_without_a_child(self, metadata: Metadata) -> None:
         one, two = small_image(1), small_image(2)
-        listing = index_of_descriptors([one.manifest.descriptor(), two.manifest.descriptor()])
+        listing = index(one, two).manifest
         await push(metadata, REPO, one)
         with pytest.raises(ManifestBlobUnknown) as refusal:
             await put(metadata, REPO, listing)
@@ -451,9 +451,7 @@ class TestFreshness:
         assert await reader.manifest_by_tag(REPO, "a") is not None
 
     async def test_more_content_than_a_cache_holds(self, metadata: Metadata) -> None:
-        items = [
-            image(random_layer(1, seed), annotations={"fill": "x" * 300_000, "n": str(seed)}) for seed in range(6)
-        ]
+        items = [image(random_layer(1, seed), annotations={"fill": "x" * 300_000, "n": str(seed)}) for seed in range(6)]
         for number, item in enumerate(items):
             await push(metadata, f"repo{number % 2}", item, f"t{number}")
         for _ in range(2):

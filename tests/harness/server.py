@@ -118,6 +118,12 @@ class ShoalServer:
 
     @property
     def pid(self) -> int:
+        """The server's own process, also behind a `prefix` that starts it as a child (strace does)."""
+        started = Path("/proc", str(self.process.pid))
+        if self.process.poll() is None and (started / "cmdline").read_text().partition("\0")[0] != sys.executable:
+            children = (started / "task" / started.name / "children").read_text().split()
+            if children:
+                return int(children[0])
         return self.process.pid
 
     def start(self) -> Self:
@@ -161,7 +167,7 @@ class ShoalServer:
     def stop(self, timeout: float = 30.0) -> int:
         """Sends SIGTERM and waits; returns the exit status. Raises ServerError if it does not end in time."""
         if self.process.poll() is None:
-            self.process.terminate()
+            os.kill(self.pid, signal.SIGTERM)
         try:
             return self.process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -171,7 +177,7 @@ class ShoalServer:
 
     def kill(self) -> None:
         """Sends SIGKILL to the process alone; what becomes of its workers is its own affair."""
-        self.process.kill()
+        os.kill(self.pid, signal.SIGKILL)
         self.process.wait(10)
 
     def restart(self) -> Self:
