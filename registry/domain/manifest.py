@@ -95,6 +95,8 @@ def parse(content: bytes, content_type: str | None, algorithm: str) -> Manifest:
 def _load(content: bytes) -> Document:
     try:
         document = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        if b"\\u" in content:  # half of a surrogate pair is no text, and could not be stored as such
+            json.dumps(document, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError) as error:
         raise ManifestInvalid(f"the manifest is not JSON: {str(error)[:200]}") from None
     if not isinstance(document, dict):

@@ -71,6 +71,7 @@ class RemoteNode:
         self._on_settings = on_settings
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._gone = False
 
     async def run(self) -> None:
         """Take answers until the node is gone."""
@@ -88,6 +89,7 @@ class RemoteNode:
                 else:
                     future.set_exception(_error(error))
         except EOFError:
+            self._gone = True
             for future in self._waiting.values():
                 if not future.done():
                     future.set_exception(Unavailable("the node is stopping"))
@@ -98,16 +100,28 @@ class RemoteNode:
 
     @asynccontextmanager
     async def hold(self, digest: Digest) -> AsyncIterator[None]:
-        await self._ask("acquire", str(digest))
+        acquired = asyncio.create_task(self._ask("acquire", str(digest)))
         try:
+            await asyncio.shield(acquired)
             yield
         finally:
-            await asyncio.shield(self._ask("release", str(digest)))
+            await asyncio.shield(self._release(acquired, digest))
+
+    async def _release(self, acquired: asyncio.Task[Any], digest: Digest) -> None:
+        """Give a lease back; one that was asked for and no longer waited for too."""
+        await acquired
+        await self._ask("release", str(digest))
 
     async def _ask(self, operation: str, body: object) -> Any:
+        if self._gone:
+            raise Unavailable("the node is stopping")
         number = next(self._numbers)
         future = self._waiting[number] = asyncio.get_running_loop().create_future()
-        await send(self._writer, [number, operation, body])
+        try:
+            await send(self._writer, [number, operation, body])
+        except ConnectionError as error:
+            del self._waiting[number]
+            raise Unavailable("the node is stopping") from error
         return await future
 
 

@@ -43,7 +43,7 @@ class FileUpload:
         self._algorithm = record.algorithm
         self._offset = record.offset
         self._written_out = record.offset
-        self._publishing = bool(record.publishing)
+        self._publishing = False
 
     @property
     def state(self) -> UploadState:

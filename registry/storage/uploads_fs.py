@@ -13,7 +13,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
@@ -56,9 +56,7 @@ class FileUploads:
             async with self.open(repository, upload_id) as upload:
                 return upload.state
         except UploadBusy:
-            record = await self._in_thread(lambda: UploadRecord.load(self._directory.uploads / f"{upload_id}.state"))
-            if record is None:
-                raise _unknown(upload_id) from None
+            record = await self._in_thread(partial(self._record, repository, _checked(upload_id)))
             return record.upload_state(upload_id)
 
     @asynccontextmanager
@@ -72,11 +70,10 @@ class FileUploads:
 
     def _open(self, repository: str, upload_id: str) -> tuple[FileUpload, int]:
         with translated("opening an upload"):
+            self._record(repository, upload_id)
             descriptor = self._lock(upload_id)
             try:
-                record = UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
-                if record is None or record.repository != repository:
-                    raise _unknown(upload_id)
+                record = self._record(repository, upload_id)
                 record, running = self._recovered(record, descriptor)
                 os.ftruncate(descriptor, record.offset)
                 os.lseek(descriptor, 0, os.SEEK_END)
@@ -84,6 +81,16 @@ class FileUploads:
                 os.close(descriptor)
                 raise
         return FileUpload(self._directory, self._executor, upload_id, descriptor, record, running), descriptor
+
+    def _record(self, repository: str, upload_id: str) -> UploadRecord:
+        """What is kept of a session that can go on; one whose bytes were published already cannot."""
+        state = self._directory.uploads / f"{upload_id}.state"
+        record = UploadRecord.load(state)
+        if record is None or record.repository != repository:
+            raise _unknown(upload_id)
+        if record.publishing and not state.with_suffix(".data").exists():
+            raise _unknown(upload_id)
+        return record
 
     def _lock(self, upload_id: str) -> int:
         """Open the bytes of a session for this request alone."""
@@ -123,6 +130,8 @@ class FileUploads:
             except (UploadBusy, BlobUploadUnknown):
                 continue
             try:
+                if await self._in_thread(partial(self._last_byte, upload_id)) >= before:
+                    continue
                 record = UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
                 published = Digest.parse(record.publishing) if record and record.publishing else None
                 yield AbandonedUpload(upload_id, published)
@@ -168,9 +177,14 @@ class FileUploads:
         """Every session and when it had its last byte (or its beginning)."""
         with translated("listing the uploads"):
             for state in self._directory.uploads.glob("*.state"):
-                times = [path.stat().st_mtime for path in (state, state.with_suffix(".data")) if path.exists()]
-                if times:
-                    yield state.stem, max(times)
+                yield state.stem, self._last_byte(state.stem)
+
+    def _last_byte(self, upload_id: str) -> float:
+        times = [0.0]
+        for kind in ("state", "data"):
+            with suppress(FileNotFoundError):
+                times.append((self._directory.uploads / f"{upload_id}.{kind}").stat().st_mtime)
+        return max(times)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

@@ -154,7 +154,9 @@ def _put_manifest(connection: Connection, change: PutManifest, now: float) -> Ou
             _set_tag(connection, repository, tag, digest)
             journal.append(connection, now, events.TAG_SET, change.repository, {"tag": tag, "digest": digest})
         return Outcome(changed=bool(moved))
-    _store(connection, repository, manifest, known=known_type is not None)
+    if known_type is not None:  # the same bytes as another type may refer to other things
+        _drop_manifest(connection, repository, digest, now)
+    _store(connection, repository, manifest)
     for tag in moved:
         _set_tag(connection, repository, tag, digest)
     payload = {"digest": digest, "media_type": manifest.media_type, "tags": moved}
@@ -179,11 +181,7 @@ def _portions(digests: Sequence[str]) -> Iterator[Sequence[str]]:
         yield digests[start : start + _VARIABLES_AT_ONCE]
 
 
-def _store(connection: Connection, repository: int, manifest: Manifest, *, known: bool) -> None:
-    key = {"r": repository, "d": str(manifest.digest)}
-    if known:  # the same bytes under another media type may refer to other things
-        connection.execute(sql.DROP_REFERENCES, key)
-        connection.execute(sql.DROP_MANIFEST, key)
+def _store(connection: Connection, repository: int, manifest: Manifest) -> None:
     connection.execute(
         sql.ADD_MANIFEST,
         {
@@ -230,12 +228,18 @@ def _delete_manifest(connection: Connection, change: DeleteManifest, now: float)
     key = {"r": repository, "d": change.digest}
     if repository is None or connection.scalar(sql.MANIFEST_TYPE, key) is None:
         raise ManifestUnknown("no such manifest in this repository", {"digest": change.digest})
-    targets = list(connection.scalars(sql.TARGETS, key))
     connection.execute(sql.DROP_TAGS_OF, key)
+    _drop_manifest(connection, repository, change.digest, now)
+    journal.append(connection, now, events.MANIFEST_DELETE, change.repository, {"digest": change.digest})
+    return Outcome()
+
+
+def _drop_manifest(connection: Connection, repository: int, digest: str, now: float) -> None:
+    """Remove a manifest; the grace time begins for what no other one needs."""
+    key = {"r": repository, "d": digest}
+    targets = list(connection.scalars(sql.TARGETS, key))
     connection.execute(sql.DROP_REFERENCES, key)
     connection.execute(sql.DROP_MANIFEST, key)
     for target in targets:
         if not connection.scalar(sql.IS_TARGET, {"r": repository, "d": target}):
             connection.execute(sql.SET_UNNEEDED, {"r": repository, "d": target, "since": now})
-    journal.append(connection, now, events.MANIFEST_DELETE, change.repository, {"digest": change.digest})
-    return Outcome()

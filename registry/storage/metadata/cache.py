@@ -63,8 +63,10 @@ class CachedReader:
         known = self._current(repository)
         found = known.blobs.get(digest)
         if found is None and (found := await self._reader.blob(repository, digest)) is not None:
-            known.blobs[digest] = found
-            self._grow(repository, known, 0)
+            # That a manifest needs a blob changes with a journal event; a grace time begins anew without one.
+            if found.unneeded_since is None:
+                known.blobs[digest] = found
+                self._grow(repository, known, 0)
         return found
 
     def _current(self, repository: str) -> _Remembered:
