@@ -12,7 +12,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
 import msgspec
@@ -71,6 +71,7 @@ class RemoteNode:
         self._on_settings = on_settings
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Any]] = {}
+        self._releasing: set[asyncio.Task[None]] = set()
         self._gone = False
 
     async def run(self) -> None:
@@ -105,12 +106,17 @@ class RemoteNode:
             await asyncio.shield(acquired)
             yield
         finally:
-            await asyncio.shield(self._release(acquired, digest))
+            releasing = asyncio.create_task(self._release(acquired, digest))
+            self._releasing.add(releasing)
+            releasing.add_done_callback(self._releasing.discard)
+            if acquired.done():
+                await asyncio.shield(releasing)
 
     async def _release(self, acquired: asyncio.Task[Any], digest: Digest) -> None:
         """Give a lease back; one that was asked for and no longer waited for too."""
-        await acquired
-        await self._ask("release", str(digest))
+        with suppress(Unavailable):  # the node gives back everything that a worker held when it has gone
+            await acquired
+            await self._ask("release", str(digest))
 
     async def _ask(self, operation: str, body: object) -> Any:
         if self._gone:

@@ -13,7 +13,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -130,7 +130,8 @@ class FileUploads:
             except (UploadBusy, BlobUploadUnknown):
                 continue
             try:
-                if await self._in_thread(partial(self._last_byte, upload_id)) >= before:
+                # Locking made ID.data anew where there was none: only the state says whether a client came since.
+                if self._modified(upload_id, "state") >= before:
                     continue
                 record = UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
                 published = Digest.parse(record.publishing) if record and record.publishing else None
@@ -180,11 +181,13 @@ class FileUploads:
                 yield state.stem, self._last_byte(state.stem)
 
     def _last_byte(self, upload_id: str) -> float:
-        times = [0.0]
-        for kind in ("state", "data"):
-            with suppress(FileNotFoundError):
-                times.append((self._directory.uploads / f"{upload_id}.{kind}").stat().st_mtime)
-        return max(times)
+        return max(self._modified(upload_id, "state"), self._modified(upload_id, "data"))
+
+    def _modified(self, upload_id: str, kind: str) -> float:
+        try:
+            return (self._directory.uploads / f"{upload_id}.{kind}").stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)

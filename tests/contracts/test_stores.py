@@ -252,12 +252,10 @@ class TestAbandoned:
         upload_id = await begun(stores, CONTENT)
         async with stores.uploads.open(REPO, upload_id) as upload:
             await upload.publish(DIGEST)
-        async with stores.uploads.open(REPO, upload_id) as upload:
-            assert upload.state.offset == 0
-            await upload.write([b"again"])
-            await upload.checkpoint()
-        async with stores.uploads.open(REPO, upload_id) as upload:
             await upload.discard()
+        with pytest.raises(BlobUploadUnknown):
+            async with stores.uploads.open(REPO, upload_id):
+                pass
         stores.age(upload_id, 1000)
         found = [item async for item in stores.uploads.abandoned(stores.now() - 500)]
         assert found == [AbandonedUpload(upload_id, DIGEST)]

@@ -82,7 +82,7 @@ class MemoryUploads:
 
     def _session(self, repository: str, upload_id: str) -> _Session:
         session = self.sessions.get(upload_id)
-        if session is None or session.repository != repository:
+        if session is None or session.repository != repository or session.published is not None:
             raise BlobUploadUnknown("no such upload: it ended, was cancelled or expired", {"upload": upload_id[:64]})
         return session
 

@@ -62,11 +62,13 @@ class CachedReader:
     async def blob(self, repository: str, digest: str) -> BlobLink | None:
         known = self._current(repository)
         found = known.blobs.get(digest)
-        if found is None and (found := await self._reader.blob(repository, digest)) is not None:
-            # That a manifest needs a blob changes with a journal event; a grace time begins anew without one.
-            if found.unneeded_since is None:
-                known.blobs[digest] = found
-                self._grow(repository, known, 0)
+        if found is not None:
+            return found
+        found = await self._reader.blob(repository, digest)
+        # That a manifest needs a blob changes with a journal event; a grace time begins anew without one.
+        if found is not None and found.unneeded_since is None:
+            known.blobs[digest] = found
+            self._grow(repository, known, 0)
         return found
 
     def _current(self, repository: str) -> _Remembered:
