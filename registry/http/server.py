@@ -30,8 +30,8 @@ class Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if self.transport is not None and self.transport.get_write_buffer_size() > 0:
-            raise ConnectionError("the answer has begun already; cut it") from exc
+        if isinstance(exc, ConnectionError):  # the client has gone, or is to see a cut: there is nobody to answer
+            raise exc
         if status < 500:
             error = errors.response_of(RequestInvalid((message or "bad request")[:200]))
             error.set_status(status)
