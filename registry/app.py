@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -34,7 +33,7 @@ from registry.ports import Changes, Leases
 from registry.processes import channel
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
-from registry.processes.startup import bind, sole_use
+from registry.processes.startup import bind, scratch, sole_use
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.discovery import DiscoveryService
@@ -155,7 +154,7 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         sockets = [stack.enter_context(bind(settings.server.listen))]
         metrics_at = settings.server.metrics_listen
         metrics_sockets = [stack.enter_context(bind(metrics_at))] if metrics_at else []
-        metrics_directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="shoal-metrics-"))
+        metrics_directory = stack.enter_context(scratch(settings.data / "metrics"))
         asyncio.run(_node(settings, reload, sockets, metrics_sockets, metrics_directory))
     return 0
 

@@ -122,5 +122,5 @@ class FileUpload:
 
 def remove_files(directory: DataDirectory, upload_id: str) -> None:
     """Drop a session; its state goes last, since it is what finds the rest."""
-    for kind in ("data", "draft", "state"):
+    for kind in ("data", "draft", "probe", "state"):
         (directory.uploads / f"{upload_id}.{kind}").unlink(missing_ok=True)

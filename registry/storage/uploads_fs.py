@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from registry.domain.digest import Digest
@@ -46,7 +47,7 @@ class FileUploads:
             with translated("beginning an upload"):
                 self._directory.check_room()
                 record = UploadRecord.new(repository, hashing.start(algorithm), algorithm, 0, self._boot)
-                record.save(self._directory.uploads / f"{upload_id}.state")
+                record.save(self._path(upload_id, "state"))
             return record.upload_state(upload_id)
 
         return await self._in_thread(begin)
@@ -84,7 +85,7 @@ class FileUploads:
 
     def _record(self, repository: str, upload_id: str) -> UploadRecord:
         """What is kept of a session that can go on; one whose bytes were published already cannot."""
-        state = self._directory.uploads / f"{upload_id}.state"
+        state = self._path(upload_id, "state")
         record = UploadRecord.load(state)
         if record is None or record.repository != repository:
             raise _unknown(upload_id)
@@ -94,7 +95,7 @@ class FileUploads:
 
     def _lock(self, upload_id: str) -> int:
         """Open the bytes of a session for this request alone."""
-        state = self._directory.uploads / f"{upload_id}.state"
+        state = self._path(upload_id, "state")
         if not state.exists():
             raise _unknown(upload_id)
         descriptor = os.open(state.with_suffix(".data"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -125,15 +126,18 @@ class FileUploads:
 
     async def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
         for upload_id in await self._in_thread(lambda: self._idle(before)):
+            if not self._path(upload_id, "state").exists():  # a crash left this before the session had begun
+                await self._in_thread(partial(remove_files, self._directory, upload_id))
+                continue
             try:
                 descriptor = await self._in_thread(partial(self._lock, upload_id))
             except (UploadBusy, BlobUploadUnknown):
                 continue
             try:
                 # Locking made ID.data anew where there was none: only the state says whether a client came since.
-                if self._modified(upload_id, "state") >= before:
+                if _modified(self._path(upload_id, "state")) >= before:
                     continue
-                record = UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
+                record = UploadRecord.load(self._path(upload_id, "state"))
                 published = Digest.parse(record.publishing) if record and record.publishing else None
                 yield AbandonedUpload(upload_id, published)
                 await self._in_thread(partial(remove_files, self._directory, upload_id))
@@ -146,7 +150,7 @@ class FileUploads:
     async def active_repositories(self, since: float) -> frozenset[str]:
         def active() -> frozenset[str]:
             records = (
-                UploadRecord.load(self._directory.uploads / f"{upload_id}.state")
+                UploadRecord.load(self._path(upload_id, "state"))
                 for upload_id, last_byte in self._sessions()
                 if last_byte >= since or self._held(upload_id)
             )
@@ -168,7 +172,7 @@ class FileUploads:
 
         def probe() -> None:
             with translated("writing to the data directory"):
-                path = self._directory.uploads / f"{uuid.uuid4()}.probe"
+                path = self._path(str(uuid.uuid4()), "probe")
                 path.write_bytes(b"ready?")
                 path.unlink()
 
@@ -177,20 +181,24 @@ class FileUploads:
     def _sessions(self) -> Iterator[tuple[str, float]]:
         """Every session and when it had its last byte (or its beginning)."""
         with translated("listing the uploads"):
-            for state in self._directory.uploads.glob("*.state"):
-                yield state.stem, self._last_byte(state.stem)
+            newest: dict[str, float] = {}
+            for path in self._directory.uploads.iterdir():
+                newest[path.stem] = max(newest.get(path.stem, 0.0), _modified(path))
+        yield from newest.items()
 
-    def _last_byte(self, upload_id: str) -> float:
-        return max(self._modified(upload_id, "state"), self._modified(upload_id, "data"))
-
-    def _modified(self, upload_id: str, kind: str) -> float:
-        try:
-            return (self._directory.uploads / f"{upload_id}.{kind}").stat().st_mtime
-        except FileNotFoundError:
-            return 0.0
+    def _path(self, upload_id: str, kind: str) -> Path:
+        return self._directory.uploads / f"{upload_id}.{kind}"
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _modified(path: Path) -> float:
+    """When a file was last written, 0 where it has gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _chunks(descriptor: int, size: int) -> Iterator[bytes]:
