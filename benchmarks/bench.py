@@ -1,0 +1,150 @@
+"""One run of the benchmarks: who is compared, in which order, and on what."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import dataset, processes
+from benchmarks.load.content import LayerSource
+from benchmarks.plan import Plan
+from benchmarks.processes import Server
+from benchmarks.profile import Profiler
+from benchmarks.report import Goal, Row, make_row, shown
+
+T = TypeVar("T")
+Load = Callable[[Server], float]
+"""Puts load on a server and returns the figure, in the unit of its row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side(Generic[T]):
+    """One side of a comparison. Each run borrows what it needs, and is timed by `load` alone."""
+
+    name: str
+    lend: Callable[[], AbstractContextManager[T]]
+    load: Callable[[T], float]
+
+
+Sides = tuple[Side[Server], Side[Server] | None]
+
+
+class Bench:
+    """Measures rows. Everything is kept in `folder`, on one file system; `peer` is None where it is left out."""
+
+    def __init__(
+        self, plan: Plan, folder: Path, peer: str | None, profiler: Profiler | None, progress: Progress
+    ) -> None:
+        self.plan = plan
+        self._folder = folder
+        self._peer = peer
+        self._profiler = profiler
+        self._progress = progress
+
+    def compare(self, name: str, unit: str, goal: Goal, ours: Side[Server], other: Side[T] | None) -> Row:
+        """Run both sides in turn, A B A B, and make a row of the medians."""
+        values: list[float] = []
+        others: list[float] = []
+        task = self._progress.add_task(name, total=self.plan.runs * (2 if other else 1))
+        for _ in range(self.plan.runs):
+            values.append(_one_run(ours))
+            self._progress.advance(task)
+            if other is not None:
+                others.append(_one_run(other))
+                self._progress.advance(task)
+        self._progress.remove_task(task)
+        row = make_row(name, unit, goal, values, other.name if other else None, others)
+        self._progress.console.print(f"{row.name}: {shown(row.value)} {row.unit}", highlight=False)
+        if row.met is False and self._profiler is not None:
+            self._profile(self._profiler, row, ours)
+        return row
+
+    def fresh(self, load: Load) -> Sides:
+        """Both contestants, each run on a new process with empty data."""
+        ours = Side("Shoal", self.shoal, load)
+        return ours, None if self._peer is None else Side(self._peer, partial(self._fresh_peer, self._peer), load)
+
+    @contextmanager
+    def standing(self, prepare: Callable[[Server], None], workers: int = 1) -> Iterator[Callable[[Load], Sides]]:
+        """Both contestants as processes that stay for all runs; `prepare` gives each of them the same content."""
+        with ExitStack() as running:
+            ours = running.enter_context(self.shoal(workers=workers))
+            prepare(ours)
+            peer = None if self._peer is None else running.enter_context(self._fresh_peer(self._peer))
+            if peer is not None:
+                prepare(peer)
+
+            def sides(load: Load) -> Sides:
+                return Side(ours.name, lambda: nullcontext(ours), load), (
+                    None if peer is None else Side(peer.name, lambda: nullcontext(peer), load)
+                )
+
+            yield sides
+
+    @contextmanager
+    def shoal(self, data: Path | None = None, workers: int = 1) -> Iterator[Server]:
+        """Ourselves, on empty data where none are given."""
+        with (
+            self.directory() as scratch,
+            processes.shoal(data or scratch / "data", scratch / "log", workers) as server,
+        ):
+            yield server
+
+    @contextmanager
+    def _fresh_peer(self, name: str) -> Iterator[Server]:
+        with self.directory() as scratch, processes.peer(name, scratch / "data", scratch / "log") as server:
+            yield server
+
+    @contextmanager
+    def directory(self) -> Iterator[Path]:
+        """A directory that goes away, on the file system of all data."""
+        scratch = Path(tempfile.mkdtemp(dir=self._folder))
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch)
+
+    @cached_property
+    def layers(self) -> LayerSource:
+        """Layers of the planned size."""
+        return LayerSource(self._folder / "layer", self.plan.layer_size)
+
+    @cached_property
+    def filled(self) -> Path:
+        """A data directory with the planned numbers of blobs and tags."""
+        data = self._folder / "filled"
+        task = self._progress.add_task("filling a data directory", total=None)
+        dataset.fill(data, self.plan.blobs, self.plan.tags)
+        self._progress.remove_task(task)
+        return data
+
+    def _profile(self, profiler: Profiler, row: Row, ours: Side[Server]) -> None:
+        with ours.lend() as server, profiler.recording(server.pid, _slug(row.name)) as file:
+            ours.load(server)
+        self._progress.console.print(f"where the time goes: {file}", highlight=False)
+
+
+def _one_run(side: Side[T]) -> float:
+    with side.lend() as borrowed:
+        os.sync()  # what an earlier run left to write is not part of this one
+        return side.load(borrowed)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def progress_on(console: Console) -> Progress:
+    """A bar that vanishes when it is done; where the console is no terminal it is left out."""
+    return Progress(console=console, transient=True, disable=not console.is_terminal)

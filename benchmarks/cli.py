@@ -1,0 +1,144 @@
+"""`shoal bench`: measure on this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from benchmarks import processes, profile
+from benchmarks.bench import Bench, progress_on
+from benchmarks.load import wrk
+from benchmarks.load.http import LoadError
+from benchmarks.plan import FULL, MIB, QUICK, Plan, size_text
+from benchmarks.report import to_json, to_table
+from benchmarks.scenarios import SCENARIOS
+from registry.values import parse_bytes
+
+_LEAST_LAYER = MIB
+
+
+class _Size(click.ParamType[int]):
+    name = "size"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            size = parse_bytes(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if size < _LEAST_LAYER:
+            self.fail(f"expected at least {size_text(_LEAST_LAYER)}", param, ctx)
+        return size
+
+
+@click.group()
+def bench() -> None:
+    """Measure on this machine."""
+
+
+@bench.command()
+@click.option("--quick", is_flag=True, help="Smaller sizes and fewer runs, in less than two minutes.")
+@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON.")
+@click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="These figures alone; may be repeated.")
+@click.option("--peer/--no-peer", "with_peer", default=True, help="Compare with docker-registry, or do not.")
+@click.option("--size", type=_Size(), help="Size of a large layer, such as 256MiB.")
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=tempfile.gettempdir(),
+    show_default=True,
+    help="Where to keep the data of all contestants meanwhile: the disk to measure.",
+)
+@click.option(
+    "--profile",
+    "profiles",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="For each goal that is missed, write a flame graph there (needs py-spy).",
+)
+def registry(
+    quick: bool,
+    as_json: bool,
+    only: Sequence[str],
+    with_peer: bool,
+    size: int | None,
+    data_dir: Path,
+    profiles: Path | None,
+) -> None:
+    """Put load on Shoal and on docker-registry in turn, and print what each of them did.
+
+    It measures and does not judge: a missed goal is no failure.
+    """
+    plan = QUICK if quick else FULL
+    plan = replace(plan, layer_size=size or plan.layer_size)
+    console = Console(stderr=True)
+    console.print(_conditions(data_dir), highlight=False, soft_wrap=True)
+    peer = processes.peer_name() if with_peer else None
+    if with_peer and peer is None:
+        console.print(
+            f"{processes.PEER_PROGRAM} is not on PATH, so its columns are empty: apt-get install docker-registry"
+        )
+    names = only or list(SCENARIOS)
+    _check_programs(names)
+    profiler = None if profiles is None else _profiler(profiles)
+    with _folder(data_dir, plan) as folder, progress_on(console) as progress:
+        measuring = Bench(plan, folder, peer, profiler, progress)
+        try:
+            rows = [row for name in names for row in SCENARIOS[name](measuring)]
+        except LoadError as error:
+            raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(to_json(rows))
+    else:
+        Console().print(to_table(rows, f"Shoal, medians of {plan.runs} runs"))
+
+
+def _conditions(data_dir: Path) -> str:
+    return (
+        f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.2f} before the start, "
+        f"Python {platform.python_version()}, Linux {platform.release()}, data in {data_dir}"
+    )
+
+
+def _check_programs(names: Sequence[str]) -> None:
+    if "manifests" in names and shutil.which(wrk.PROGRAM) is None:
+        raise click.ClickException("the figure `manifests` needs wrk, which is not on PATH: apt-get install wrk")
+
+
+def _profiler(folder: Path) -> profile.Profiler:
+    program = profile.find_program()
+    if program is None:
+        raise click.ClickException("--profile needs py-spy, which is not on PATH: pip install py-spy")
+    return profile.Profiler(program, folder)
+
+
+@contextmanager
+def _folder(data_dir: Path, plan: Plan) -> Iterator[Path]:
+    """A folder for everything, gone at the end, also when we are told to end."""
+    needed = (plan.pushes_at_once + 3) * plan.layer_size
+    data_dir.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(data_dir).free < needed:
+        raise click.ClickException(
+            f"{data_dir} has less than {size_text(needed)} free: name another with --data-dir, or a smaller --size"
+        )
+    previous = signal.signal(signal.SIGTERM, _end)
+    try:
+        with tempfile.TemporaryDirectory(prefix="shoal-bench-", dir=data_dir) as folder:
+            yield Path(folder)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)

@@ -1,0 +1,24 @@
+"""The memory that a worker ever needed while many large layers were pushed at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.bench import Bench
+from benchmarks.load import layers
+from benchmarks.plan import MB, size_text
+from benchmarks.processes import Server
+from benchmarks.report import Goal, Row
+
+_GOAL = Goal("value", "most", 150)
+
+
+def rows(bench: Bench) -> Iterator[Row]:
+    count = bench.plan.pushes_at_once
+
+    def peak(server: Server) -> float:
+        layers.push(server, [bench.layers.next() for _ in range(count)], "chunks")
+        return server.peak_memory() / MB
+
+    name = f"peak memory of a worker, {count} pushes of {size_text(bench.plan.layer_size)} at once"
+    yield bench.compare(name, "MB", _GOAL, *bench.fresh(peak))
