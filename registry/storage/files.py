@@ -4,6 +4,7 @@ lock                  held by the one `shoal serve` that uses the directory
 shoal.db              the database (SQLite)
 blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
 uploads/              sessions: ID.data (the bytes so far) and ID.state
+metrics/              counters of the running processes
 """
 
 from __future__ import annotations
