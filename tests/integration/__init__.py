@@ -1,0 +1,1 @@
+"""The OCI distribution specification over HTTP, section by section, against real servers."""

@@ -1,0 +1,44 @@
+"""Clients of servers that live for the whole run; each test has a repository of its own."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness.client import RegistryClient
+from tests.harness.server import ShoalServer
+
+_NUMBERS = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShoalServer]:
+    """A server with two workers. It must not log errors."""
+    with ShoalServer(tmp_path_factory.mktemp("two-workers") / "data", workers=2) as server:
+        yield server
+    assert not server.complaints()
+
+
+@pytest.fixture
+def client(shared_shoal: ShoalServer) -> Iterator[RegistryClient]:
+    """Of a server with one worker."""
+    with RegistryClient(shared_shoal.url) as client:
+        yield client
+
+
+@pytest.fixture(params=["one worker", "two workers"])
+def either(request: pytest.FixtureRequest, shared_shoal: ShoalServer) -> Iterator[RegistryClient]:
+    """Of a server with one worker, then of one with two, where each request may meet another one."""
+    server = shared_shoal if request.param == "one worker" else request.getfixturevalue("two_workers")
+    with RegistryClient(server.url) as client:
+        if request.param == "two workers":
+            client.session.headers["Connection"] = "close"
+        yield client
+
+
+@pytest.fixture
+def repo() -> str:
+    """A repository name that no other test has."""
+    return f"integration/test-{next(_NUMBERS)}"
