@@ -155,6 +155,21 @@ def test_zstd_layers(
     assert file_in_image(containers, name, "data") == content
 
 
+def test_zstd_of_a_docker_image_ends_as_oci(
+    containers: Podman, shared_shoal: ShoalServer, client: RegistryClient, make_context: MakeContext
+) -> None:
+    name = f"{shared_shoal.host}/podman/zstd-docker:1"
+    build(containers, name, make_context("zstd", {"data": random_bytes(LAYER, 26)}), "--format", "docker")
+
+    # Docker's format knows no zstd, so podman tries schema 1, which is refused, and then OCI.
+    containers.podman("push", PLAIN, "--compression-format", "zstd", name)
+
+    assert client.manifest("podman/zstd-docker", "1").media_type == OCI_MANIFEST
+    containers.podman("rmi", "--force", name)
+    containers.podman("pull", PLAIN, name)
+    assert containers.run_image(name) == "zstd"
+
+
 def test_buildah_without_a_dockerfile(
     containers: Podman, shared_shoal: ShoalServer, greeter: Path, tmp_path: Path
 ) -> None:
