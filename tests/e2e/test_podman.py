@@ -164,6 +164,11 @@ def test_zstd_of_a_docker_image_ends_as_oci(
     # Docker's format knows no zstd, so podman tries schema 1, which is refused, and then OCI.
     containers.podman("push", PLAIN, "--compression-format", "zstd", name)
 
+    path = "/v2/podman/zstd-docker/manifests/1"
+    shared_shoal.wait_for_log(lambda entry: entry.get("path") == path and entry.get("status") == 201)
+    answers = [entry["status"] for entry in shared_shoal.logged() if entry.get("path") == path]
+    assert answers[-1] == 201
+    assert set(answers[:-1]) == {400}
     assert client.manifest("podman/zstd-docker", "1").media_type == OCI_MANIFEST
     containers.podman("rmi", "--force", name)
     containers.podman("pull", PLAIN, name)

@@ -113,20 +113,6 @@ def test_copy_of_a_whole_index_between_registries(
             client.check_image("copied", part)
 
 
-def test_schema_1_is_refused(
-    containers: Podman, shared_shoal: ShoalServer, client: RegistryClient, tmp_path: Path
-) -> None:
-    layout = write_layout(image(random_layer(1000, 45)), "1", tmp_path / "layout")
-    target = f"docker://{shared_shoal.host}/skopeo/schema1:1"
-
-    containers.skopeo("copy", TO_PLAIN, "--format", "v2s1", f"oci:{layout}:1", target, fails=True)
-
-    path = "/v2/skopeo/schema1/manifests/1"
-    refusal = shared_shoal.wait_for_log(lambda entry: entry.get("path") == path and entry.get("method") == "PUT")
-    assert refusal["status"] == 400
-    assert client.resolve("skopeo/schema1", "1") is None
-
-
 def test_copy_within_one_registry_mounts(
     containers: Podman, proxy: CuttingProxy, client: RegistryClient, tmp_path: Path
 ) -> None:
