@@ -52,12 +52,15 @@ class Bench:
         self._profiler = profiler
         self._progress = progress
 
-    def compare(self, name: str, unit: str, goal: Goal, ours: Side[Server], other: Side[T] | None) -> Row:
-        """Run both sides in turn, A B A B, and make a row of the medians."""
+    def compare(
+        self, name: str, unit: str, goal: Goal, ours: Side[Server], other: Side[T] | None, runs: int | None = None
+    ) -> Row:
+        """Run both sides in turn, A B A B, and make a row of the medians; `runs` where it is not as planned."""
+        runs = runs or self.plan.runs
         values: list[float] = []
         others: list[float] = []
-        task = self._progress.add_task(name, total=self.plan.runs * (2 if other else 1))
-        for _ in range(self.plan.runs):
+        task = self._progress.add_task(name, total=runs * (2 if other else 1))
+        for _ in range(runs):
             values.append(_one_run(ours))
             self._progress.advance(task)
             if other is not None:
@@ -65,7 +68,7 @@ class Bench:
                 self._progress.advance(task)
         self._progress.remove_task(task)
         row = make_row(name, unit, goal, values, other.name if other else None, others)
-        self._progress.console.print(f"{row.name}: {shown(row.value)} {row.unit}", highlight=False)
+        self._progress.console.print(f"{row.name}: {shown(row.value)} {row.unit}", highlight=False, soft_wrap=True)
         if row.met is False and self._profiler is not None:
             self._profile(self._profiler, row, ours)
         return row
@@ -132,7 +135,7 @@ class Bench:
     def _profile(self, profiler: Profiler, row: Row, ours: Side[Server]) -> None:
         with ours.lend() as server, profiler.recording(server.pid, _slug(row.name)) as file:
             ours.load(server)
-        self._progress.console.print(f"where the time goes: {file}", highlight=False)
+        self._progress.console.print(f"where the time goes: {file}", highlight=False, soft_wrap=True)
 
 
 def _one_run(side: Side[T]) -> float:

@@ -87,7 +87,9 @@ def registry(
     peer = processes.peer_name() if with_peer else None
     if with_peer and peer is None:
         console.print(
-            f"{processes.PEER_PROGRAM} is not on PATH, so its columns are empty: apt-get install docker-registry"
+            f"{processes.PEER_PROGRAM} is not on PATH, so its columns are empty: apt-get install docker-registry",
+            highlight=False,
+            soft_wrap=True,
         )
     names = only or list(SCENARIOS)
     _check_programs(names)
@@ -101,7 +103,7 @@ def registry(
     if as_json:
         click.echo(to_json(rows))
     else:
-        Console().print(to_table(rows, f"Shoal, medians of {plan.runs} runs"))
+        Console().print(to_table(rows, peer, plan.runs))
 
 
 def _conditions(data_dir: Path) -> str:

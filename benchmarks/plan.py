@@ -34,7 +34,7 @@ FULL = Plan(
 )
 QUICK = Plan(
     runs=3,
-    seconds=2,
+    seconds=1,
     layer_size=128 * MIB,
     images=40,
     pushes_at_once=16,

@@ -79,18 +79,18 @@ def to_json(rows: Sequence[Row]) -> str:
     return json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False)
 
 
-def to_table(rows: Sequence[Row], title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("figure")
-    for heading in ("Shoal", "compared with", "ratio", "goal"):
-        table.add_column(heading, justify="right")
-    table.add_column("met")
+def to_table(rows: Sequence[Row], peer: str | None, runs: int) -> Table:
+    """`peer` is the one that most rows are compared with; a row says so where it has another."""
+    table = Table(title=f"Medians of {runs} runs", title_justify="left")
+    table.add_column("figure", ratio=1)
+    for heading in ("Shoal", peer or "peer", "ratio", "goal"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("met", no_wrap=True)
     for row in rows:
-        beside = "" if row.peer_value is None else f"{shown(row.peer_value)} {row.unit}\n{row.peer}"
         table.add_row(
-            row.name,
+            row.name if row.peer in (peer, None) else f"{row.name}; beside: {row.peer}",
             f"{shown(row.value)} {row.unit}",
-            beside,
+            "" if row.peer_value is None else f"{shown(row.peer_value)} {row.unit}",
             "" if row.ratio is None else f"{row.ratio:.2f} x",
             row.goal,
             _MET[row.met],

@@ -23,7 +23,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         return wrk.get_rate(server, target, _CONNECTIONS, bench.plan.seconds)
 
     for workers in (1, 2):
-        name = f"manifest GET by tag, {_CONNECTIONS} connections, {workers} worker{'s' if workers > 1 else ''}"
+        name = f"manifest GET, {_CONNECTIONS} connections, {workers} worker{'s' if workers > 1 else ''}"
         with bench.standing(_prepare, workers) as sides:
             yield bench.compare(name, "requests/s", _GOAL, *sides(load))
 

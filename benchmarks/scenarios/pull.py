@@ -25,5 +25,5 @@ def rows(bench: Bench) -> Iterator[Row]:
 
     with bench.standing(prepare) as sides:
         for clients, goal in _GOALS.items():
-            name = f"pull of a layer of {size_text(layer.size)}, {clients} client{'s' if clients > 1 else ''}"
+            name = f"pull of {size_text(layer.size)}, {clients} client{'s' if clients > 1 else ''}"
             yield bench.compare(name, "MB/s", goal, *sides(partial(rate, clients=clients)))

@@ -27,7 +27,7 @@ _GOAL_OF_MACHINE = Goal("ratio", "least", 0.5)
 
 def rows(bench: Bench) -> Iterator[Row]:
     size = bench.plan.layer_size
-    what = f"push of a layer of {size_text(size)}"
+    what = f"push of {size_text(size)}"
 
     def rate(server: Server, manner: Manner) -> float:
         return size / MB / layers.push(server, [bench.layers.next()], manner)

@@ -18,11 +18,11 @@ def rows(bench: Bench) -> Iterator[Row]:
             pass
         plan = bench.plan
         yield bench.compare(
-            f"start to first answer, {plan.blobs:,} blobs and {plan.tags:,} tags",
+            f"start to first answer, {plan.blobs:,} blobs, {plan.tags:,} tags",
             "s",
             _GOAL,
             Side("Shoal", lambda: bench.shoal(bench.filled), _started_in),
-            Side("Shoal without data", lambda: bench.shoal(empty), _started_in),
+            Side("no data", lambda: bench.shoal(empty), _started_in),
         )
 
 
