@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
-from dataclasses import asdict, dataclass, replace
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import msgspec
 
 from registry.domain.digest import Digest
 from registry.domain.upload import UploadState
@@ -48,7 +50,11 @@ class UploadRecord:
         """Replace the file at once: a crash leaves the old state or the new one."""
         draft = path.with_suffix(".draft")
         try:
-            draft.write_text(json.dumps(asdict(self)))
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                os.write(descriptor, msgspec.json.encode(self))
+            finally:
+                os.close(descriptor)
             draft.rename(path)
         except OSError:
             draft.unlink(missing_ok=True)
@@ -58,6 +64,6 @@ class UploadRecord:
     def load(path: Path) -> UploadRecord | None:
         """The record, or None where there is none or a power loss left it empty."""
         try:
-            return UploadRecord(**json.loads(path.read_bytes()))
-        except (FileNotFoundError, ValueError, TypeError):
+            return msgspec.json.decode(path.read_bytes(), type=UploadRecord)
+        except (FileNotFoundError, msgspec.DecodeError):
             return None

@@ -71,25 +71,28 @@ class FileUploads:
 
     def _open(self, repository: str, upload_id: str) -> tuple[FileUpload, int]:
         with translated("opening an upload"):
-            self._record(repository, upload_id)
-            descriptor = self._lock(upload_id)
+            try:
+                descriptor = self._lock(upload_id)
+            except UploadBusy:
+                self._record(repository, upload_id)  # another repository's session is unknown, not busy
+                raise
             try:
                 record = self._record(repository, upload_id)
-                record, running = self._recovered(record, descriptor)
-                os.ftruncate(descriptor, record.offset)
-                os.lseek(descriptor, 0, os.SEEK_END)
+                size = os.fstat(descriptor).st_size
+                if record.publishing and size < max(record.offset, 1):  # its bytes are a blob by now
+                    raise _unknown(upload_id)
+                record, running = self._recovered(record, descriptor, size)
+                if size != record.offset:
+                    os.ftruncate(descriptor, record.offset)
+                os.lseek(descriptor, record.offset, os.SEEK_SET)
             except BaseException:
                 os.close(descriptor)
                 raise
         return FileUpload(self._directory, self._executor, upload_id, descriptor, record, running), descriptor
 
     def _record(self, repository: str, upload_id: str) -> UploadRecord:
-        """What is kept of a session that can go on; one whose bytes were published already cannot."""
-        state = self._path(upload_id, "state")
-        record = UploadRecord.load(state)
+        record = UploadRecord.load(self._path(upload_id, "state"))
         if record is None or record.repository != repository:
-            raise _unknown(upload_id)
-        if record.publishing and not state.with_suffix(".data").exists():
             raise _unknown(upload_id)
         return record
 
@@ -110,9 +113,9 @@ class FileUploads:
             raise _unknown(upload_id)
         return descriptor
 
-    def _recovered(self, record: UploadRecord, descriptor: int) -> tuple[UploadRecord, hashing.RunningHash]:
+    def _recovered(self, record: UploadRecord, descriptor: int, size: int) -> tuple[UploadRecord, hashing.RunningHash]:
         """The state to go on from: the one that was told, or byte 0 where its bytes are not all there."""
-        if record.boot == self._boot and os.fstat(descriptor).st_size >= record.offset:
+        if record.boot == self._boot and size >= record.offset:
             running = record.resume()
             if running is not None:
                 return record, running
