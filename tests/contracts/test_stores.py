@@ -84,6 +84,9 @@ class TestSession:
             assert upload.state.offset == 4
             await upload.write([b"!"])
             assert await upload.digest() == Digest.of(b"told!")
+            await upload.publish(Digest.of(b"told!"))
+            await upload.complete()
+        assert await read(stores, Digest.of(b"told!"), 5) == b"told!"
 
     async def test_the_algorithm_can_change_at_any_offset(self, stores: Stores) -> None:
         upload_id = await begun(stores, CONTENT[:500])
@@ -289,3 +292,6 @@ async def test_random_sessions_give_the_digest_of_what_was_written(stores: Store
                     written += b"".join(chunks)
         async with stores.uploads.open(REPO, upload_id) as upload:
             assert await upload.digest() == Digest.of(written)
+            await upload.publish(Digest.of(written))
+            await upload.complete()
+        assert await read(stores, Digest.of(written), len(written)) == written

@@ -26,11 +26,11 @@ def run(start_shoal: StartShoal, workers: int, examples: int, steps: int) -> Non
 
 
 def test_one_worker(start_shoal: StartShoal) -> None:
-    run(start_shoal, workers=1, examples=20, steps=30)
+    run(start_shoal, workers=1, examples=40, steps=40)
 
 
 def test_two_workers(start_shoal: StartShoal) -> None:
-    run(start_shoal, workers=2, examples=8, steps=30)
+    run(start_shoal, workers=2, examples=12, steps=30)
 
 
 @pytest.mark.slow
