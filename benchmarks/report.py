@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Literal
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -81,16 +82,17 @@ def to_json(rows: Sequence[Row]) -> str:
 
 def to_table(rows: Sequence[Row], peer: str | None, runs: int) -> Table:
     """`peer` is the one that most rows are compared with; a row says so where it has another."""
-    table = Table(title=f"Medians of {runs} runs", title_justify="left")
-    table.add_column("figure", ratio=1)
-    for heading in ("Shoal", peer or "peer", "ratio", "goal"):
+    title = f"Medians of {runs} runs" + (f"; the peer is {peer}" if peer else "")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("figure")
+    for heading in ("Shoal", "peer", "ratio", "goal"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("met", no_wrap=True)
     for row in rows:
         table.add_row(
             row.name if row.peer in (peer, None) else f"{row.name}; beside: {row.peer}",
             f"{shown(row.value)} {row.unit}",
-            "" if row.peer_value is None else f"{shown(row.peer_value)} {row.unit}",
+            "" if row.peer_value is None else shown(row.peer_value),
             "" if row.ratio is None else f"{row.ratio:.2f} x",
             row.goal,
             _MET[row.met],

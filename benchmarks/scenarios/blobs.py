@@ -25,7 +25,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         return heads.head_rate(server, target, _CONNECTIONS, bench.plan.seconds)
 
     with bench.standing(_prepare) as sides:
-        yield bench.compare(f"blob HEAD, {_CONNECTIONS} connections", "requests/s", _GOAL, *sides(load))
+        yield bench.compare(f"blob HEAD, {_CONNECTIONS} connections", "req/s", _GOAL, *sides(load))
 
 
 def _prepare(server: Server) -> None:

@@ -25,7 +25,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     for workers in (1, 2):
         name = f"manifest GET, {_CONNECTIONS} connections, {workers} worker{'s' if workers > 1 else ''}"
         with bench.standing(_prepare, workers) as sides:
-            yield bench.compare(name, "requests/s", _GOAL, *sides(load))
+            yield bench.compare(name, "req/s", _GOAL, *sides(load))
 
 
 def _prepare(server: Server) -> None:

@@ -71,6 +71,7 @@ def test_every_figure_beside_the_peer(name: str, tmp_path: Path) -> None:
     plan = Plan(runs=1, seconds=1, layer_size=2 * MIB, images=8, pushes_at_once=3, blobs=500, tags=200, page_requests=5)
     rows = list(SCENARIOS[name](Bench(plan, tmp_path, "docker-registry", None, silent())))
     assert rows
+    assert len({row.name for row in rows}) == len(rows)
     for row in rows:
         assert row.value > 0
         assert row.ratio is not None

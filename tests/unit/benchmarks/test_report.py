@@ -63,16 +63,16 @@ def test_table() -> None:
     lines = text_of([good, missed, alone], "other 1.0").splitlines()
     [rate] = [line for line in lines if "rate" in line]
     assert "12,345 requests/s" in rate
-    assert "1,000 requests/s" in rate
+    assert "1,000" in rate
     assert "12.35 x" in rate
     assert "yes" in rate
     assert "beside" not in rate
     [time] = [line for line in lines if "time" in line]
     assert "beside: a short list" in time
-    assert "0.2 ms" in time
-    assert "no" in time.split("│")[-2]
+    assert time.split()[-7:] == ["0.2", "2.00", "x", "≤", "1.5", "x", "no"]
     [row] = [line for line in lines if "alone" in line]
-    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["alone", "1 MB/s", "", "", "≥ 8 x", "-"]
+    assert row.split() == ["alone", "1", "MB/s", "≥", "8", "x", "-"]
+    assert "the peer is other 1.0" in lines[0]
 
 
 @pytest.mark.parametrize(
