@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from registry.domain import manifest as manifests
@@ -94,7 +94,7 @@ async def seen(metadata: Metadata) -> list[object]:
     return found
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(st.booleans(), st.lists(changes, max_size=25))
 async def test_after_any_changes(filled: bool, sequence: list[Change]) -> None:
     with tempfile.TemporaryDirectory() as data:
