@@ -36,7 +36,9 @@ def journal(data: Path) -> list[JournalEvent]:
 
 def check_journal(data: Path) -> int:
     """The journal has no gap, its chain holds, and replaying it gives the tags and manifests; its last serial."""
-    chain, tags, manifests = CHAIN_START, {}, {}
+    chain = CHAIN_START
+    tags: dict[tuple[str, str], str] = {}
+    manifests: dict[tuple[str, str], bytes] = {}
     recorded = journal(data)
     for number, event in enumerate(recorded, 1):
         assert event.serial == number, f"the journal has {event.serial} where {number} should be"
@@ -93,8 +95,11 @@ def blob_files(data: Path) -> dict[str, int]:
     return {f"{path.parent.parent.name}:{path.name}": path.stat().st_size for path in files}
 
 
-def leftovers(data: Path) -> list[str]:
-    """What should not be there once everything was cleared up: files without a row, and uploads."""
+def leftovers(data: Path, *, after_power_loss: bool = False) -> list[str]:
+    """What should not be there once everything was cleared up: files without a row, and uploads.
+
+    A power loss may take with it what says which file was about to become a blob; then such a file may stay.
+    """
     known = known_blobs(data)
-    strangers = [digest for digest in blob_files(data) if digest not in known]
+    strangers = [] if after_power_loss else [digest for digest in blob_files(data) if digest not in known]
     return strangers + sorted(path.name for path in (data / "uploads").iterdir())

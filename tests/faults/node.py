@@ -59,15 +59,15 @@ def check_after(node: Node, ledger: Ledger, only: str = "", *, power_failed: boo
         ledger.finish_sessions(client, power_failed=power_failed)
         datadir.check_journal(node.data)
         check_whole(client, {need for need in datadir.needed_blobs(node.data) if need[0].startswith(only)})
-        clear_up(node)
+        clear_up(node, power_failed=power_failed)
         ledger.check(client, only)
 
 
-def clear_up(node: Node) -> None:
+def clear_up(node: Node, *, power_failed: bool = False) -> None:
     """Let the collector work until only what is acknowledged is left; then leave it patient again."""
     node.reconfigure(EAGER)
     deadline = time.monotonic() + 20
-    while left := datadir.leftovers(node.data):
+    while left := datadir.leftovers(node.data, after_power_loss=power_failed):
         assert time.monotonic() < deadline, f"garbage stays: {left}"
         time.sleep(0.05)
     node.reconfigure(PATIENT)

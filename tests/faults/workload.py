@@ -108,6 +108,7 @@ class Worker:
 
     def _finish(self, session: Session, last: bytes) -> None:
         session.closing = True
+        session.told.add(len(session.content))
         with self._ledger.blob(session.repository, session.content):
             self._client.finish_upload(session.location, digest_of(session.content), last)
         self._ledger.sessions.remove(session)
@@ -145,9 +146,13 @@ def _pieces(content: bytes) -> Iterator[bytes]:
 
 
 class Crowd:
-    """Several workers at once, until the server dies or `stop` is called; what else goes wrong is kept."""
+    """Several workers at once until `stop` is called; an answer that no fault explains is raised there.
 
-    def __init__(self, workers: list[Worker]) -> None:
+    `broken`: statuses that the fault explains (503: the worker's node is going).
+    """
+
+    def __init__(self, workers: list[Worker], broken: tuple[int, ...] = (503,)) -> None:
+        self._broken = broken
         self._stopped = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(worker,)) for worker in workers]
         self._surprises: list[BaseException] = []
@@ -155,7 +160,7 @@ class Crowd:
     def _work(self, worker: Worker) -> None:
         try:
             while not self._stopped.is_set():
-                if until_broken(worker.anything):
+                if until_broken(worker.anything, self._broken):
                     self._stopped.wait(0.1)
         except BaseException as error:
             self._surprises.append(error)
@@ -177,14 +182,14 @@ class Crowd:
             raise surprise
 
 
-def until_broken(work: Callable[[], object]) -> bool:
-    """Do some work; True where the server died under it."""
+def until_broken(work: Callable[[], object], broken: tuple[int, ...] = (503,)) -> bool:
+    """Do some work; True where the server died under it, or answered with one of the statuses in `broken`."""
     try:
         work()
     except BROKEN:
         return True
     except UnexpectedAnswerError as error:
-        if error.status == 503:  # a worker whose node is going
+        if error.status in broken:
             return True
         raise
     return False
