@@ -33,7 +33,7 @@ from registry.ports import Changes, Leases
 from registry.processes import channel
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
-from registry.processes.startup import bind, scratch, sole_use
+from registry.processes.sockets import bind
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.discovery import DiscoveryService
@@ -42,6 +42,7 @@ from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 from registry.services.push import PushService
 from registry.storage.blobs_fs import FileBlobs
+from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata import sqlite
 from registry.storage.metadata.cache import CachedReader
@@ -172,7 +173,11 @@ async def _node(
     )
     writer.start()
     leases = LocalLeases()
-    housekeeping = Housekeeping(lambda: _collector(process, writer, leases), process.metrics.blobs_collected)
+    housekeeping = Housekeeping(
+        lambda: _collector(process, writer, leases),
+        lambda: _sweep_after_power_loss(process, writer, leases),
+        process.metrics.blobs_collected,
+    )
     stop, again = _signals()
     fronts = [Front(process.metrics_listener(), metrics_sockets, shared=False)] if metrics_sockets else []
     listener = process.listener(process.routes(writer, leases))
@@ -217,6 +222,13 @@ async def _node(
         await front.stop(process.settings.server.drain_timeout)
     await writer.stop()
     process.close()
+
+
+async def _sweep_after_power_loss(process: Process, changes: Changes, leases: LocalLeases) -> None:
+    if process.directory.last_boot() != process.boot:
+        removed = await _collector(process, changes, leases).sweep()
+        process.directory.remember_boot(process.boot)
+        log.info("looked through the blobs after a start of the machine", removed=removed)
 
 
 def _collector(process: Process, changes: Changes, leases: LocalLeases) -> Collector:

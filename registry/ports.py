@@ -135,6 +135,10 @@ class BlobStore(Protocol):
         """Remove the bytes; no error where there are none."""
         ...
 
+    def everything(self) -> AsyncIterator[Sequence[Digest]]:
+        """Every blob whose bytes are there, some at a time; what comes or goes meanwhile may be missed."""
+        ...
+
 
 class UploadWriter(Protocol):
     """One upload session, held by one request at a time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -14,10 +14,18 @@ log = structlog.get_logger(__name__)
 
 
 class Housekeeping:
-    """Runs a round at every interval. `collector` makes the collector of a round from the settings of that moment."""
+    """Runs a round at every interval. `collector` makes the collector of a round from the settings of that moment;
+    `before` is awaited once, before the first round.
+    """
 
-    def __init__(self, collector: Callable[[], Collector], on_collected: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        collector: Callable[[], Collector],
+        before: Callable[[], Awaitable[None]],
+        on_collected: Callable[[int], None],
+    ) -> None:
         self._collector = collector
+        self._before = before
         self._on_collected = on_collected
         self._task: asyncio.Task[None] | None = None
 
@@ -33,9 +41,13 @@ class Housekeeping:
             await asyncio.wait([self._task])
 
     async def _rounds(self, interval: float) -> None:
+        prepared = False
         while True:
             await asyncio.sleep(interval)
             try:
+                if not prepared:
+                    await self._before()
+                    prepared = True
                 collected = await self._collector().collect()
             except RegistryError as error:
                 log.error("the collector's round failed", error=error.message, detail=error.detail)

@@ -7,6 +7,7 @@ its last byte.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from registry.domain.changes import CollectBlobs, ForgetGarbage
@@ -54,6 +55,16 @@ class Collector:
         uploads = await self._expire_uploads()
         await self._unlink_blobs()
         return Collected(uploads, await self._remove_garbage())
+
+    async def sweep(self) -> int:
+        """Look through all bytes for what has no row: a power loss can leave such, and forget that it is there."""
+        count = 0
+        async for digests in self._blobs.everything():
+            for digest in digests:
+                if await self._reader.stored_size(str(digest)) is None and await self._remove_unless_linked(digest):
+                    count += 1
+            await asyncio.sleep(0)
+        return count
 
     async def _expire_uploads(self) -> int:
         count = 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 
 from registry.domain.digest import Digest
-from registry.errors import BlobUnknown, StorageFailure
+from registry.errors import BlobUnknown, DigestInvalid, StorageFailure
 from registry.ports import BlobFile
 from registry.storage.files import DataDirectory, translated
 
@@ -49,3 +51,15 @@ class FileBlobs:
                 self._directory.blob(digest).unlink(missing_ok=True)
 
         await asyncio.get_running_loop().run_in_executor(self._executor, unlink)
+
+    async def everything(self) -> AsyncIterator[Sequence[Digest]]:
+        for algorithm, shelf in self._directory.shelves():
+            names = await asyncio.get_running_loop().run_in_executor(self._executor, os.listdir, shelf)
+            yield list(_digests(algorithm, names))
+
+
+def _digests(algorithm: str, names: list[str]) -> Iterator[Digest]:
+    """The digests that files are named after; a file of somebody else's is left alone."""
+    for name in names:
+        with suppress(DigestInvalid):
+            yield Digest.parse(f"{algorithm}:{name}")

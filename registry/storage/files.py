@@ -4,6 +4,7 @@ lock                  held by the one `shoal serve` that uses the directory
 shoal.db              the database (SQLite)
 blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
 uploads/              sessions: ID.data (the bytes so far) and ID.state
+boot                  in which boot of the machine the blobs were last looked through
 metrics/              counters of the running processes
 """
 
@@ -46,13 +47,30 @@ class DataDirectory:
                 shelf = self.root / "blobs" / algorithm
                 if (shelf / "ff").is_dir():
                     continue
+                shelf.mkdir(parents=True, exist_ok=True)
                 for number in range(256):
-                    (shelf / f"{number:02x}").mkdir(parents=True, exist_ok=True)
+                    (shelf / f"{number:02x}").mkdir(exist_ok=True)
                 sync_directory(shelf)
                 sync_directory(shelf.parent)
             sync_directory(self.root)
         except OSError as error:
             raise StartupError(f"the data directory {self.root} cannot be used: {error.strerror}") from error
+
+    def shelves(self) -> Iterator[tuple[str, Path]]:
+        """Every folder that holds blobs, with their algorithm."""
+        for algorithm in ALGORITHMS:
+            for number in range(256):
+                yield algorithm, self.root / "blobs" / algorithm / f"{number:02x}"
+
+    def last_boot(self) -> str:
+        """The boot of the machine in which what a power loss may leave was last cleared up; "" if never."""
+        try:
+            return (self.root / "boot").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def remember_boot(self, boot: str) -> None:
+        (self.root / "boot").write_text(boot)
 
     def check_room(self, size: int = 0) -> None:
         """Raises StorageFull where `size` more bytes would touch the reserve."""

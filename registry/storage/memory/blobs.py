@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Sequence
 
 from registry.domain.digest import Digest
 from registry.errors import BlobUnknown, StorageFailure
@@ -32,3 +33,6 @@ class MemoryBlobs:
 
     async def remove(self, digest: Digest) -> None:
         self.contents.pop(digest, None)
+
+    async def everything(self) -> AsyncIterator[Sequence[Digest]]:
+        yield list(self.contents)

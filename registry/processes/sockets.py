@@ -1,54 +1,14 @@
-"""What has to be had before anything is served: the data directory for us alone, and the ports."""
+"""The ports that a node listens on."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
-import os
-import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 from registry.config import Address
 from registry.errors import StartupError
 
 _BACKLOG = 1024
-
-
-@contextmanager
-def sole_use(data: Path) -> Iterator[None]:
-    """Hold the data directory; raises StartupError where another process has it."""
-    try:
-        data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StartupError(
-            f"the data directory {data} cannot be used: {error.strerror}; name another with --data"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise StartupError(
-            f"the data directory {data} is in use by another shoal: stop that one, or name another with --data"
-        ) from None
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-@contextmanager
-def scratch(path: Path) -> Iterator[str]:
-    """A folder that is empty at the start and gone at the end; what a crash left in it is removed."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir()
-    try:
-        yield str(path)
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def bind(address: Address) -> socket.socket:
