@@ -17,6 +17,8 @@ from registry.ports import BlobFile
 
 log = structlog.get_logger(__name__)
 
+_SLICE = 16 * 1024 * 1024
+
 
 async def send_file(
     call: Call, blob: BlobFile, ranges: list[ByteRange], headers: Mapping[str, str], content_type: str
@@ -73,10 +75,14 @@ async def _send_range(call: Call, file: IO[bytes], wanted: ByteRange) -> None:
     transport = call.request.transport
     if transport is None:
         raise ConnectionResetError("the client has gone")
-    before = call.sent
-    sent = await asyncio.get_running_loop().sendfile(transport, file, wanted.start, wanted.length)
-    call.sent = before + sent
-    if sent < wanted.length:
-        log.error("blob is damaged: its file is too short, the transfer was cut", path=call.request.raw_path, sent=sent)
-        transport.abort()
-        raise ConnectionResetError("the file of the blob is too short")
+    loop = asyncio.get_running_loop()
+    position = wanted.start
+    while position < wanted.stop:
+        size = min(_SLICE, wanted.stop - position)
+        sent = await loop.sendfile(transport, file, position, size)
+        call.sent += sent
+        position += sent
+        if sent < size:
+            log.error("blob is damaged: its file is too short, the transfer was cut", id=call.id, at=position)
+            transport.abort()
+            raise ConnectionResetError("the file of the blob is too short")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -43,8 +44,13 @@ class Node(ShoalServer):
         """After the process `victim` was killed: start the node anew, or wait for the worker that replaces it."""
         if victim == self.process.pid:
             self.process.wait(10)
+            wait_until(lambda: not self._is_open(), "the workers have followed the node")
             self.start_with(PATIENT)
         wait_until(lambda: victim not in (found := self.workers) and len(found) == workers, "the worker is replaced")
+
+    def _is_open(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     @property
     def workers(self) -> list[int]:

@@ -31,7 +31,7 @@ class Power:
         self.path = path
         path.mkdir()
         environment = {"PYTHONPATH": str(ROOT)}
-        command = [sys.executable, "-m", "tests.faults.volatile_disk", path]
+        command: list[str | Path] = [sys.executable, "-m", "tests.faults.volatile_disk", path]
         self._daemon = Daemon(command, path.with_name(path.name + ".fuse.log"), environment)
 
     def __enter__(self) -> Self:

@@ -19,7 +19,9 @@ from tests.harness.content import digest_of, random_bytes
 pytestmark = [pytest.mark.require("gcc"), pytest.mark.timeout(1800)]
 
 FAILING = (Step.WRITE, Step.SYNC, Step.RENAME, Step.UNLINK, Step.TRUNCATE)
-ERRORS = {errno.EIO: (500, "STORAGE_FAILURE"), errno.ENOSPC: (507, "STORAGE_FULL")}
+ERRORS = (errno.EIO, errno.ENOSPC)
+TOLD = {500: "STORAGE_FAILURE", 507: "STORAGE_FULL"}
+"""SQLite knows no full disk when it syncs: that is a failure to it."""
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def fail_each_step(node: Node, steps: Steps, every: int) -> None:
     Worker(node.url, ledger, "rehearsal", 0, largest=5_000).everything()
     taken = steps.taken
     refused = 0
-    for error, expected in ERRORS.items():
+    for error in ERRORS:
         for hit in range(1, len(taken) + 1, every):
             name = f"{errno.errorcode[error].lower()}{hit}"
             steps.watch(*FAILING, hit=hit, error=error)
@@ -43,7 +45,7 @@ def fail_each_step(node: Node, steps: Steps, every: int) -> None:
                 Worker(node.url, ledger, name, hit, largest=5_000).everything()
             except UnexpectedAnswerError as answer:
                 refused += 1
-                assert (answer.status, error_code(answer.response)) == expected
+                assert error_code(answer.response) == TOLD[answer.status]
             steps.ignore()
             for session in ledger.sessions:  # one that met a failure may have been given up
                 session.closing = True
@@ -100,8 +102,8 @@ def test_reading_fails(watched: tuple[Node, Steps]) -> None:
         digest = client.push_blob("app", content)
         for hit in (1, 2):
             steps.watch(Step.READ, hit=hit, until=10_000, error=errno.EIO)
-            with pytest.raises((AssertionError, OSError)):
-                assert client.blob("app", digest) == content
+            with pytest.raises((UnexpectedAnswerError, OSError)):
+                client.blob("app", digest)
             steps.ignore()
         assert any(entry["level"] == "error" for entry in node.logged())
         assert client.blob("app", digest) == content

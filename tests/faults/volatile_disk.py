@@ -31,7 +31,7 @@ from typing import Any
 
 os.environ.setdefault("FUSE_LIBRARY_PATH", "libfuse3.so.3")
 
-from mfusepy import FUSE, FuseOSError, Operations
+from mfusepy import FUSE, FuseOSError, Operations  # type: ignore[import-untyped]
 
 _ROOM = 64 * 1024**3
 _BLOCK = 4096
@@ -91,7 +91,7 @@ Naming = list[tuple[Folder, str, Node | None]]
 """One change of names, which happens as a whole: a rename is one."""
 
 
-class VolatileDisk(Operations):
+class VolatileDisk(Operations):  # type: ignore[misc]
     """The file system; one lock around everything."""
 
     use_ns = True
