@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from aiohttp import web
 
 from registry.http.ranges import ByteRange
 from registry.http.router import Call
+from registry.http.sendfile import SocketOutlet
 from registry.ports import BlobFile
 
 log = structlog.get_logger(__name__)
@@ -70,19 +70,15 @@ def _part_head(boundary: str, content_type: str, content_range: str) -> bytes:
 
 
 async def _send_range(call: Call, file: IO[bytes], wanted: ByteRange) -> None:
-    if wanted.length == 0 or call.request.method == "HEAD":
+    if wanted.length == 0:
         return
-    transport = call.request.transport
-    if transport is None:
-        raise ConnectionResetError("the client has gone")
-    loop = asyncio.get_running_loop()
-    position = wanted.start
-    while position < wanted.stop:
-        size = min(_SLICE, wanted.stop - position)
-        sent = await loop.sendfile(transport, file, position, size)
-        call.sent += sent
-        position += sent
-        if sent < size:
-            log.error("blob is damaged: its file is too short, the transfer was cut", id=call.id, at=position)
-            transport.abort()
-            raise ConnectionResetError("the file of the blob is too short")
+    async with SocketOutlet(call.request) as outlet:
+        position = wanted.start
+        while position < wanted.stop:
+            stop = min(position + _SLICE, wanted.stop)
+            sent = await outlet.send(file.fileno(), position, stop)
+            call.sent += sent
+            position += sent
+            if position < stop:
+                log.error("blob is damaged: its file is too short, the transfer was cut", id=call.id, at=position)
+                raise ConnectionResetError("the file of the blob is too short")
