@@ -124,7 +124,10 @@ class BlobStore(Protocol):
     """The bytes of complete blobs, named by their digest."""
 
     async def open(self, digest: Digest, size: int) -> BlobFile:
-        """Raises BlobUnknown where the bytes are absent or shorter or longer than `size`."""
+        """The bytes of a blob of `size`; where fewer are there, whoever sends them has to notice.
+
+        Raises BlobUnknown where they are absent, StorageFailure where they are more or cannot be read.
+        """
         ...
 
     def intact(self, digest: Digest, size: int) -> bool:

@@ -90,4 +90,4 @@ def _accepted(request: web.BaseRequest) -> set[str]:
 
 
 def _content_type(request: web.BaseRequest) -> str | None:
-    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
+    return request.headers.get("Content-Type", "").partition(";")[0].strip() or None

@@ -21,7 +21,15 @@ async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:
     content = call.request.content
     batch: list[bytes] = []
     size = 0
-    while chunk := await _next(content, timeout):
+    broken: ClientGone | None = None
+    while broken is None:
+        try:
+            chunk = await _next(content, timeout)
+        except ClientGone as error:
+            broken = error
+            break
+        if not chunk:
+            break
         batch.append(chunk)
         size += len(chunk)
         call.received += len(chunk)
@@ -30,6 +38,8 @@ async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:
             batch, size = [], 0
     if batch:
         yield batch
+    if broken is not None:  # only now: what did arrive is kept, so that a client on a bad line gets on
+        raise broken
 
 
 async def whole(call: Call, limit: int, timeout: float) -> bytes:

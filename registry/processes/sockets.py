@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
+from typing import Any
 
 from registry.config import Address
 from registry.errors import StartupError
 
 _BACKLOG = 1024
+_BIND_TRIES = 20
+_BIND_PAUSE = 0.05
 
 
 def bind(address: Address) -> socket.socket:
@@ -18,7 +22,7 @@ def bind(address: Address) -> socket.socket:
         family, kind, protocol, _, target = found[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(target)
+        _bind_soon(listener, target)
         listener.listen(_BACKLOG)
     except socket.gaierror as error:
         raise StartupError(f"{address.host} is no address of this machine: {error.strerror}") from error
@@ -26,6 +30,18 @@ def bind(address: Address) -> socket.socket:
         raise StartupError(_advice(address, error)) from error
     listener.setblocking(False)
     return listener
+
+
+def _bind_soon(listener: socket.socket, target: tuple[Any, ...]) -> None:
+    """Bind, with some patience: the workers of a node that was killed hold its socket a moment longer."""
+    for _ in range(_BIND_TRIES):
+        try:
+            return listener.bind(target)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            time.sleep(_BIND_PAUSE)
+    return listener.bind(target)
 
 
 def _advice(address: Address, error: OSError) -> str:

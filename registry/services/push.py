@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from registry.domain.changes import LinkBlob, MountBlob
 from registry.domain.digest import Digest
 from registry.domain.upload import ChunkRange, UploadState, check_chunk, check_digest, check_received
-from registry.errors import BlobUnknown, BlobUploadUnknown, ClientGone, StorageFull
+from registry.errors import BlobUnknown, BlobUploadUnknown, ClientGone, StorageFailure, StorageFull
 from registry.ports import BlobStore, Changes, Leases, MetadataReader, UploadStore, UploadWriter
 
 Body = AsyncIterator[Sequence[bytes]]
@@ -103,7 +103,8 @@ class PushService:
             except ClientGone:
                 await upload.checkpoint()
                 raise
-            except StorageFull:
+            except (StorageFull, StorageFailure):
+                # After a failed write or sync nobody knows what is on the disk, and asking again may hide it.
                 await upload.discard()
                 raise
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from registry.errors import StartupError
 from registry.storage.files import sync_directory
+
+_SCRATCH_PREFIX = "shoal-metrics-"
 
 
 @contextmanager
@@ -45,11 +48,24 @@ def _make_durably(data: Path) -> None:
 
 
 @contextmanager
-def scratch(path: Path) -> Iterator[str]:
-    """A folder that is empty at the start and gone at the end; what a crash left in it is removed."""
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir()
+def scratch(link: Path) -> Iterator[str]:
+    """A folder in memory for as long as the node runs; `link` leads to it, and to what a crash left.
+
+    Processes map the files in it: on a disk that is full the first touch of a new page would end them.
+    """
+    _remove_scratch(link)
+    memory = Path("/dev/shm")  # noqa: S108 - the folder below has a name that nobody can know before
+    folder = tempfile.mkdtemp(prefix=_SCRATCH_PREFIX, dir=memory if memory.is_dir() else None)
+    link.symlink_to(folder)
     try:
-        yield str(path)
+        yield folder
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove_scratch(link)
+
+
+def _remove_scratch(link: Path) -> None:
+    if link.is_symlink():
+        folder = link.readlink()
+        if folder.name.startswith(_SCRATCH_PREFIX):
+            shutil.rmtree(folder, ignore_errors=True)
+        link.unlink()

@@ -5,7 +5,7 @@ shoal.db              the database (SQLite)
 blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
 uploads/              sessions: ID.data (the bytes so far) and ID.state
 boot                  in which boot of the machine the blobs were last looked through
-metrics/              counters of the running processes
+metrics               leads to the counters of the running processes, in memory
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
@@ -28,6 +29,8 @@ from registry.storage.files import DataDirectory, translated
 from registry.storage.upload_record import UploadRecord
 
 _READ_SIZE = 1024 * 1024
+_LOCK_TRIES = 10
+_LOCK_PAUSE = 0.02
 
 T = TypeVar("T")
 
@@ -53,12 +56,23 @@ class FileUploads:
         return await self._in_thread(begin)
 
     async def state(self, repository: str, upload_id: str) -> UploadState:
-        try:
-            async with self.open(repository, upload_id) as upload:
-                return upload.state
-        except UploadBusy:
-            record = await self._in_thread(partial(self._record, repository, _checked(upload_id)))
-            return record.upload_state(upload_id)
+        upload_id = _checked(upload_id)
+        told = await self._in_thread(partial(self._told, repository, upload_id))
+        if told is not None:
+            return told
+        async with self.open(repository, upload_id) as upload:
+            return upload.state
+
+    def _told(self, repository: str, upload_id: str) -> UploadState | None:
+        """What the client was told, without holding the session; None where the bytes have to be looked at."""
+        with translated("looking for an upload"):
+            record = self._record(repository, upload_id)
+            try:
+                size = self._path(upload_id, "data").stat().st_size
+            except FileNotFoundError:
+                size = 0
+        fresh = record.boot == self._boot and size >= record.offset and not record.publishing
+        return record.upload_state(upload_id) if fresh else None
 
     @asynccontextmanager
     async def open(self, repository: str, upload_id: str) -> AsyncIterator[FileUpload]:
@@ -102,11 +116,9 @@ class FileUploads:
         if not state.exists():
             raise _unknown(upload_id)
         descriptor = os.open(state.with_suffix(".data"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _locked_soon(descriptor):
             os.close(descriptor)
-            raise UploadBusy("another request is writing to this upload", {"upload": upload_id}) from None
+            raise UploadBusy("another request is writing to this upload", {"upload": upload_id})
         if not state.exists():  # it ended while this request came: what O_CREAT made is not wanted
             remove_files(self._directory, upload_id)
             os.close(descriptor)
@@ -163,11 +175,15 @@ class FileUploads:
 
     def _held(self, upload_id: str) -> bool:
         try:
-            os.close(self._lock(upload_id))
-        except UploadBusy:
-            return True
-        except BlobUploadUnknown:
+            descriptor = os.open(self._path(upload_id, "data"), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
             return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
         return False
 
     async def check(self) -> None:
@@ -194,6 +210,18 @@ class FileUploads:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _locked_soon(descriptor: int) -> bool:
+    """Take the lock; whoever clears up holds it for moments only, so a short wait is worth it."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return True
+    return False
 
 
 def _modified(path: Path) -> float:
