@@ -95,11 +95,8 @@ def blob_files(data: Path) -> dict[str, int]:
     return {f"{path.parent.parent.name}:{path.name}": path.stat().st_size for path in files}
 
 
-def leftovers(data: Path, *, after_power_loss: bool = False) -> list[str]:
-    """What should not be there once everything was cleared up: files without a row, and uploads.
-
-    A power loss may take with it what says which file was about to become a blob; then such a file may stay.
-    """
+def leftovers(data: Path) -> list[str]:
+    """What should not be there once everything was cleared up: files without a row, and uploads."""
     known = known_blobs(data)
-    strangers = [] if after_power_loss else [digest for digest in blob_files(data) if digest not in known]
+    strangers = [digest for digest in blob_files(data) if digest not in known]
     return strangers + sorted(path.name for path in (data / "uploads").iterdir())

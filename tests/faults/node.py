@@ -30,10 +30,14 @@ class Node(ShoalServer):
     def reconfigure(self, settings: Settings) -> None:
         """Write the settings, send SIGHUP, and wait until they are in force."""
         before = self.log_text().count(_READ_AGAIN)
-        self._settings = settings
-        self._config.write_text(to_toml(settings))
+        self.write_settings(settings)
         os.kill(self.pid, signal.SIGHUP)
         wait_until(lambda: self.log_text().count(_READ_AGAIN) > before, "the settings are read again")
+
+    def write_settings(self, settings: Settings) -> None:
+        """What the next SIGHUP or start finds."""
+        self._settings = settings
+        self._config.write_text(to_toml(settings))
 
     def start_with(self, settings: Settings) -> None:
         """Start anew after a fault."""
@@ -65,15 +69,15 @@ def check_after(node: Node, ledger: Ledger, only: str = "", *, power_failed: boo
         ledger.finish_sessions(client, power_failed=power_failed)
         datadir.check_journal(node.data)
         check_whole(client, {need for need in datadir.needed_blobs(node.data) if need[0].startswith(only)})
-        clear_up(node, power_failed=power_failed)
+        clear_up(node)
         ledger.check(client, only)
 
 
-def clear_up(node: Node, *, power_failed: bool = False) -> None:
+def clear_up(node: Node) -> None:
     """Let the collector work until only what is acknowledged is left; then leave it patient again."""
     node.reconfigure(EAGER)
     deadline = time.monotonic() + 20
-    while left := datadir.leftovers(node.data, after_power_loss=power_failed):
+    while left := datadir.leftovers(node.data):
         assert time.monotonic() < deadline, f"garbage stays: {left}"
         time.sleep(0.05)
     node.reconfigure(PATIENT)
