@@ -124,7 +124,8 @@ def heads() -> Iterator[tuple[str, bytes]]:
         "no colon", ": empty", "sp ace: x", "Na\x00me: x", "Name: a\x00b", "Name: a\rb", "N\xe4me: \xe4\xff",
         " leading: x", "Long: " + "x" * 70000, "L" * 70000 + ": x", "Host: other.example", "Cookie: " + "a=b; " * 3000,
         "\x80\x81: \xfe", "Connection: close, keep-alive, upgrade", "Upgrade: h2c",
-        "X-Forwarded-For: " + "1.1.1.1," * 1000, "If-None-Match: " + '"x",' * 5000, "If-Range: \xff", "Accept: " + "a/b," * 5000, "Content-Type: \xff\xfe",
+        "X-Forwarded-For: " + "1.1.1.1," * 1000, "If-None-Match: " + '"x",' * 5000, "If-Range: \xff",
+        "Accept: " + "a/b," * 5000, "Content-Type: \xff\xfe",
     ):  # fmt: skip
         yield f"field {field[:30]!r}", head("GET", "/v2/app/tags/list", field)
         yield f"field {field[:30]!r} of a blob", head("GET", f"/v2/app/blobs/{DIGEST}", field)

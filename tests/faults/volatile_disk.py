@@ -79,14 +79,23 @@ def _apply(data: bytearray, offset: int, written: bytes | None) -> None:
 class Folder:
     """`synced_at` is the number of the last change of names when the folder was synced."""
 
-    names: dict[str, File | Folder] = field(default_factory=dict)
-    synced: dict[str, File | Folder] = field(default_factory=dict)
+    names: dict[str, Node] = field(default_factory=dict)
+    synced: dict[str, Node] = field(default_factory=dict)
     synced_at: int = 0
     mode: int = 0o755
     modified: int = field(default_factory=time.time_ns)
 
 
-Node = File | Folder
+@dataclass(eq=False)
+class Link:
+    """A symbolic link."""
+
+    target: str
+    mode: int = 0o777
+    modified: int = field(default_factory=time.time_ns)
+
+
+Node = File | Folder | Link
 Naming = list[tuple[Folder, str, Node | None]]
 """One change of names, which happens as a whole: a rename is one."""
 
@@ -167,6 +176,17 @@ class VolatileDisk(Operations):  # type: ignore[misc]
             self._change((*self._place(new), self._find(old)), (*self._place(old), None))
             return 0
 
+    def symlink(self, target: str, source: str) -> int:
+        with self._lock:
+            self._change((*self._place(target), Link(source)))
+            return 0
+
+    def readlink(self, path: str) -> str:
+        with self._lock:
+            node = self._find(path)
+            assert isinstance(node, Link)
+            return node.target
+
     def open(self, path: str, _flags: int) -> int:
         with self._lock:
             return self._handle(self._find(path))
@@ -192,8 +212,13 @@ class VolatileDisk(Operations):  # type: ignore[misc]
     def getattr(self, path: str, fh: int | None = None) -> dict[str, Any]:
         with self._lock:
             node = self._open.get(fh or 0) or self._find(path)
-            size = len(node.data) if isinstance(node, File) else _BLOCK
-            kind = stat.S_IFREG if isinstance(node, File) else stat.S_IFDIR
+            match node:
+                case File():
+                    kind, size = stat.S_IFREG, len(node.data)
+                case Folder():
+                    kind, size = stat.S_IFDIR, _BLOCK
+                case Link():
+                    kind, size = stat.S_IFLNK, len(node.target)
             times = dict.fromkeys(("st_mtime", "st_ctime", "st_atime"), node.modified)
             return {"st_mode": kind | node.mode, "st_nlink": 1, "st_size": size, **times}
 
@@ -275,6 +300,8 @@ class VolatileDisk(Operations):  # type: ignore[misc]
             if isinstance(node, Folder):
                 path.mkdir()
                 waiting += [(path / name, child) for name, child in names.get(node, {}).items()]
+            elif isinstance(node, Link):
+                path.symlink_to(node.target)
             else:
                 path.write_bytes(node.survivor(kind, chance))
 
