@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -18,10 +17,12 @@ from rich.progress import Progress
 
 from benchmarks import dataset, processes
 from benchmarks.load.content import LayerSource
-from benchmarks.plan import Plan
+from benchmarks.plan import MIB, Plan
 from benchmarks.processes import Server
 from benchmarks.profile import Profiler
 from benchmarks.report import Goal, Row, make_row, shown
+
+_LARGE = MIB
 
 T = TypeVar("T")
 Load = Callable[[Server], float]
@@ -111,12 +112,18 @@ class Bench:
 
     @contextmanager
     def directory(self) -> Iterator[Path]:
-        """A directory that goes away, on the file system of all data."""
+        """A directory for one run. Its large files go away with the run, the rest with the folder of all data.
+
+        ext4 leaves the inodes of files that were just removed alone for a while and has to search past them for
+        every new file: what one run removes would slow the next one down.
+        """
         scratch = Path(tempfile.mkdtemp(dir=self._folder))
         try:
             yield scratch
         finally:
-            shutil.rmtree(scratch)
+            for file in scratch.rglob("*"):
+                if file.is_file() and file.stat().st_size >= _LARGE:
+                    file.unlink()
 
     @cached_property
     def layers(self) -> LayerSource:

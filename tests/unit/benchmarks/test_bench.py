@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.bench import Bench, Side, progress_on
+from benchmarks.load import layers
+from benchmarks.load.content import LayerSource
+from benchmarks.load.http import Connection
 from benchmarks.plan import MIB, QUICK, Plan
 from benchmarks.processes import Server
 from benchmarks.report import Goal
@@ -50,18 +53,22 @@ def test_alone(bench: Callable[..., Bench]) -> None:
     assert (row.value, row.peer, row.met) == (15, None, None)
 
 
-def test_fresh_server_each_time_and_nothing_left(bench: Callable[..., Bench], tmp_path: Path) -> None:
+def test_fresh_server_each_time_and_nothing_large_left(bench: Callable[..., Bench], tmp_path: Path) -> None:
     seen: list[Server] = []
+    layer = LayerSource(tmp_path / "layer", 2 * MIB).next()
 
     def load(server: Server) -> float:
         seen.append(server)
+        layers.push(server, [layer], "chunks")
+        with Connection(server.port) as connection:
+            assert connection.discard(f"/v2/{layers.REPOSITORY}/blobs/{layer.digest}") == layer.size
         return 1.0
 
     ours, peer = bench().fresh(load)
     assert peer is None
     bench().compare("figure", "x/s", GOAL, ours, peer, runs=2)
     assert len({server.pid for server in seen}) == 2
-    assert list(tmp_path.iterdir()) == []
+    assert [file for file in tmp_path.rglob("*") if file.stat().st_size > MIB] == [layer.file]
 
 
 @pytest.mark.require("docker-registry", "wrk")
