@@ -60,6 +60,7 @@ _FILE_THREADS = 16
 _CACHE_BYTES = 32 * 1024 * 1024
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PR_SET_PDEATHSIG = 1
+_FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout")  # of [server]
 
 
 class Process:
@@ -250,28 +251,21 @@ def _reload(process: Process, reload: Callable[[], Settings]) -> None:
     except ConfigError as error:
         log.error("the settings were not read again: they have an error", error=str(error))
         return
-    fixed = (
-        "data",
-        "server.listen",
-        "server.workers",
-        "server.metrics_listen",
-        "server.max_connections",
-        "server.idle_timeout",
-    )
-    changed = [key for key in fixed if _setting(settings, key) != _setting(process.settings, key)]
+    changed = [name for name in _FIXED if getattr(settings.server, name) != getattr(process.settings.server, name)]
+    if settings.data != process.settings.data:
+        changed.append("data")
     if changed:
         log.warning("these settings change with the next start only", settings=changed)
-    settings = settings.model_copy(update={"data": process.settings.data})
+    settings = _with_fixed(settings, process.settings)
     process.access_log.close()
     process.configure(settings)
     log.info("the settings were read again")
 
 
-def _setting(settings: Settings, key: str) -> object:
-    value: object = settings
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value
+def _with_fixed(settings: Settings, running: Settings) -> Settings:
+    """New settings, but for what cannot change while the node runs."""
+    fixed = {name: getattr(running.server, name) for name in _FIXED}
+    return settings.model_copy(update={"data": running.data, "server": settings.server.model_copy(update=fixed)})
 
 
 def serve_worker(

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from registry.domain.changes import Change, Outcome
 from registry.domain.descriptor import Descriptor
@@ -47,6 +47,17 @@ class BlobFile:
         os.close(self.fd)
 
 
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some entries in order; `more` says that others follow the last one."""
+
+    entries: Sequence[T]
+    more: bool
+
+
 class MetadataReader(Protocol):
     """Reads of the metadata. Every answer is as new as the last change that was acknowledged."""
 
@@ -68,8 +79,11 @@ class MetadataReader(Protocol):
 
     async def referrers(
         self, repository: str, subject: str, artifact_type: str | None, after: str, limit: int
-    ) -> Sequence[Descriptor]:
-        """Manifests whose subject is `subject`, in order of digest, beginning after the digest `after`."""
+    ) -> Page[Descriptor]:
+        """Manifests whose subject is `subject`, in order of digest, beginning after the digest `after`.
+
+        A page has at most `limit` entries, and fewer where their annotations are large.
+        """
         ...
 
     async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
@@ -18,10 +18,27 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 _READ_BUFFER = 256 * 1024
 _TCP_USER_TIMEOUT = 18  # linux/tcp.h; milliseconds that sent bytes may stay unacknowledged
+_LONGEST_STALL = 2**31 - 1
 
 
 class Connection(RequestHandler):
     """One connection. What is no HTTP at all is answered in the registry's own form of an error."""
+
+    def __init__(self, listener: Listener, **settings: Any) -> None:
+        super().__init__(listener, **settings)
+        self._listener = listener
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if self._listener.is_full:
+            self._refused = True
+            cast("asyncio.Transport", transport).abort()
+        else:
+            super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        if not self._refused:
+            super().connection_lost(exc)
 
     def handle_error(
         self,
@@ -64,7 +81,7 @@ class Listener(web.Server):
         self._draining = False
         self._idle = asyncio.Event()
         self._max_connections = max_connections
-        self._stall_milliseconds = int(stall_timeout * 1000)
+        self._stall_milliseconds = min(int(stall_timeout * 1000), _LONGEST_STALL)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         connection = request.protocol
@@ -90,14 +107,15 @@ class Listener(web.Server):
                 await asyncio.wait_for(self._idle.wait(), timeout)
         await self.shutdown(1.0)
 
+    @property
+    def is_full(self) -> bool:
+        return len(self._connections) >= self._max_connections
+
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._handler_settings)
 
     def connection_made(self, handler: RequestHandler, transport: Any) -> None:
         super().connection_made(handler, transport)
-        if len(self._connections) > self._max_connections:
-            transport.abort()
-            return
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family != socket.AF_UNIX:
             with suppress(OSError):

@@ -3,28 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
 from registry.domain.manifest import fallback_descriptors
 from registry.domain.names import referrers_tag
 from registry.errors import NameUnknown
-from registry.ports import MetadataReader
+from registry.ports import MetadataReader, Page
 
 MAX_PAGE = 10_000
 MAX_REFERRERS_PAGE = 1_000
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Some entries in order; `more` says that others follow the last one."""
-
-    entries: Sequence[T]
-    more: bool
 
 
 class DiscoveryService:
@@ -51,11 +39,16 @@ class DiscoveryService:
         size = _page_size(limit, MAX_REFERRERS_PAGE)
         if not size:
             return Page((), more=False)
-        indexed = await self._reader.referrers(repository, str(subject), artifact_type, after, size + 1)
-        listed = await self._listed_by_clients(repository, subject)
-        merged = {entry.digest: entry for entry in listed if entry.digest > after and _matches(entry, artifact_type)}
-        merged |= {entry.digest: entry for entry in indexed}
-        return _page(sorted(merged.values(), key=lambda entry: entry.digest), size)
+        indexed = await self._reader.referrers(repository, str(subject), artifact_type, after, size)
+        last = indexed.entries[-1].digest if indexed.more else None
+        merged = {
+            entry.digest: entry
+            for entry in await self._listed_by_clients(repository, subject)
+            if entry.digest > after and (last is None or entry.digest < last) and _matches(entry, artifact_type)
+        }
+        merged |= {entry.digest: entry for entry in indexed.entries}
+        entries = sorted(merged.values(), key=lambda entry: entry.digest)
+        return Page(entries[:size], more=indexed.more or len(entries) > size)
 
     async def _listed_by_clients(self, repository: str, subject: Digest) -> list[Descriptor]:
         """What clients of registries without this API kept under the referrers tag, where it still exists here."""
@@ -75,5 +68,5 @@ def _page_size(limit: int | None, maximum: int) -> int:
     return maximum if limit is None else min(limit, maximum)
 
 
-def _page(entries: Sequence[T], size: int) -> Page[T]:
+def _page(entries: Sequence[str], size: int) -> Page[str]:
     return Page(entries[:size], more=len(entries) > size)

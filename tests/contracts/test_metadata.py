@@ -64,7 +64,7 @@ class TestNothing:
         assert not await reader.repository_exists(REPO)
         assert list(await reader.tags(REPO, "", 10)) == []
         assert list(await reader.repositories("", 10)) == []
-        assert list(await reader.referrers(REPO, digest, None, "", 10)) == []
+        assert list((await reader.referrers(REPO, digest, None, "", 10)).entries) == []
         assert await reader.subjects(REPO, [digest]) == {}
         assert list(await reader.garbage()) == []
 
@@ -292,7 +292,7 @@ class TestPutManifest:
             item = Blob(document.encode(), "application/vnd.oci.image.manifest.v1+json")
             await put(metadata, REPO, item)
             assert await metadata.reader.manifest_by_digest(REPO, item.digest) is not None
-        assert len(await metadata.reader.referrers(REPO, subject.digest, None, "", 10)) == 2
+        assert len((await metadata.reader.referrers(REPO, subject.digest, None, "", 10)).entries) == 2
 
 
 class TestDeleteManifest:
@@ -403,7 +403,7 @@ class TestLists:
             await push(metadata, REPO, item)
         await push(metadata, OTHER, items[0])
         wanted = sorted(item.digest for item in items)
-        found = await metadata.reader.referrers(REPO, subject.digest, None, "", 100)
+        found = (await metadata.reader.referrers(REPO, subject.digest, None, "", 100)).entries
         assert [entry.digest for entry in found] == wanted
         by_digest = {entry.digest: entry for entry in found}
         for item in items:
@@ -411,12 +411,12 @@ class TestLists:
             assert (entry.media_type, entry.size) == (item.manifest.media_type, item.manifest.size)
             assert entry.artifact_type == item.config.media_type
             assert dict(entry.annotations) == item.manifest.json()["annotations"]
-        paged = await metadata.reader.referrers(REPO, subject.digest, None, wanted[1], 2)
+        paged = (await metadata.reader.referrers(REPO, subject.digest, None, wanted[1], 2)).entries
         assert [entry.digest for entry in paged] == wanted[2:4]
-        typed = await metadata.reader.referrers(REPO, subject.digest, items[0].config.media_type, "", 100)
+        typed = (await metadata.reader.referrers(REPO, subject.digest, items[0].config.media_type, "", 100)).entries
         assert [entry.digest for entry in typed] == wanted
-        assert list(await metadata.reader.referrers(REPO, subject.digest, "application/other", "", 100)) == []
-        assert list(await metadata.reader.referrers(OTHER, Blob(b"x").digest, None, "", 100)) == []
+        assert list((await metadata.reader.referrers(REPO, subject.digest, "application/other", "", 100)).entries) == []
+        assert list((await metadata.reader.referrers(OTHER, Blob(b"x").digest, None, "", 100)).entries) == []
 
     async def test_subjects_of_those_that_exist(self, metadata: Metadata) -> None:
         plain = small_image(1)

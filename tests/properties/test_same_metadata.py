@@ -85,7 +85,7 @@ async def seen(metadata: Metadata) -> list[object]:
         found += [await reader.manifest_by_digest(name, manifest.digest) for manifest in MANIFESTS]
         found += [await reader.blob(name, blob.digest) for blob in BLOBS]
         for subject in (small_image().digest, IMAGES[0].digest):
-            found.append(list(await reader.referrers(name, subject, None, "", 10)))
+            found.append(list((await reader.referrers(name, subject, None, "", 10)).entries))
         found.append(await reader.subjects(name, [manifest.digest for manifest in MANIFESTS]))
     found += [await reader.stored_size(blob.digest) for blob in BLOBS]
     found += [list(await reader.repositories("", 10)), sorted(await reader.garbage())]

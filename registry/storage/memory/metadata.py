@@ -15,7 +15,7 @@ from registry.domain.descriptor import Descriptor
 from registry.domain.events import JournalEvent
 from registry.domain.manifest import Manifest, RefKind
 from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
-from registry.ports import BlobLink, StoredManifest
+from registry.ports import BlobLink, Page, StoredManifest
 
 _EPOCH = 1
 
@@ -74,13 +74,14 @@ class MemoryMetadata:
 
     async def referrers(
         self, repository: str, subject: str, artifact_type: str | None, after: str, limit: int
-    ) -> Sequence[Descriptor]:
-        found = (
+    ) -> Page[Descriptor]:
+        found = [
             manifest.descriptor
             for digest, manifest in sorted(self._look(repository).manifests.items())
             if manifest.subject == subject and digest > after
-        )
-        return [entry for entry in found if artifact_type is None or entry.artifact_type == artifact_type][:limit]
+        ]
+        matching = [entry for entry in found if artifact_type is None or entry.artifact_type == artifact_type]
+        return Page(matching[:limit], more=len(matching) > limit)
 
     async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
         manifests = self._look(repository).manifests

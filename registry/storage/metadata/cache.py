@@ -12,8 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from registry.domain.descriptor import Descriptor
-from registry.domain.events import JournalEvent
-from registry.ports import BlobLink, StoredManifest
+from registry.ports import BlobLink, Page, StoredManifest
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.reader import SqlReader
 
@@ -82,16 +81,16 @@ class CachedReader:
 
     def _catch_up(self) -> None:
         serial, unlinks = self._reader.head()
-        events = self._reader.events_after(self._serial, _EVENTS_A_LOOK) if serial != self._serial else ()
-        if len(events) == _EVENTS_A_LOOK or unlinks != self._unlinks:
+        if unlinks != self._unlinks or serial - self._serial > _EVENTS_A_LOOK:
             self._repositories.clear()
             self._bytes = 0
-        for event in events:
-            self._forget(event)
+        elif serial != self._serial:
+            for repository in self._reader.changed_repositories(self._serial):
+                self._forget(repository)
         self._serial, self._unlinks = serial, unlinks
 
-    def _forget(self, event: JournalEvent) -> None:
-        known = self._repositories.pop(event.repository, None)
+    def _forget(self, repository: str) -> None:
+        known = self._repositories.pop(repository, None)
         if known is not None:
             self._bytes -= known.weight
 
@@ -115,7 +114,7 @@ class CachedReader:
 
     async def referrers(
         self, repository: str, subject: str, artifact_type: str | None, after: str, limit: int
-    ) -> Sequence[Descriptor]:
+    ) -> Page[Descriptor]:
         return await self._reader.referrers(repository, subject, artifact_type, after, limit)
 
     async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:

@@ -15,9 +15,10 @@ from sqlalchemy.sql import Select
 from registry.domain.descriptor import Descriptor
 from registry.domain.events import JournalEvent
 from registry.errors import StorageFailure
-from registry.ports import BlobLink, StoredManifest
+from registry.ports import BlobLink, Page, StoredManifest
 from registry.storage.metadata import journal
 from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, properties, repositories, tags
+from registry.storage.metadata.schema import journal as events
 from registry.storage.metadata.sqlite import translated
 
 _REPOSITORY = repositories.c.name == bindparam("repository")
@@ -68,7 +69,9 @@ _SUBJECTS = (
     .join(repositories)
     .where(_REPOSITORY, manifests.c.digest.in_(bindparam("digests", expanding=True)))
 )
+_CHANGED = select(events.c.repository).where(events.c.serial > bindparam("after")).distinct()
 _VARIABLES_AT_ONCE = 500
+_REFERRERS_WEIGHT = 4 * 1024 * 1024  # bytes of annotations: what is served at once has about the size of a manifest
 _HEAD = select(head.c.serial, head.c.unlinks)
 _GARBAGE = select(garbage.c.digest).limit(1000)
 
@@ -90,12 +93,14 @@ class SqlReader:
             row = self._connection.execute(_HEAD).one()
         return row.serial, row.unlinks
 
-    def events_after(self, serial: int, limit: int) -> Sequence[JournalEvent]:
+    def changed_repositories(self, after: int) -> Sequence[str]:
+        """The repositories of the journal's events after the serial `after`."""
         with translated():
-            return journal.read(self._connection, serial, limit)
+            return list(self._connection.scalars(_CHANGED, {"after": after}))
 
     async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:
-        return self.events_after(after, limit)
+        with translated():
+            return journal.read(self._connection, after, limit)
 
     async def manifest_by_tag(self, repository: str, tag: str) -> StoredManifest | None:
         with translated():
@@ -136,17 +141,21 @@ class SqlReader:
 
     async def referrers(
         self, repository: str, subject: str, artifact_type: str | None, after: str, limit: int
-    ) -> Sequence[Descriptor]:
-        values = {"repository": repository, "subject": subject, "after": after, "limit": limit}
+    ) -> Page[Descriptor]:
+        values = {"repository": repository, "subject": subject, "after": after, "limit": limit + 1}
         statement = _REFERRERS
         if artifact_type is not None:
             statement, values = _REFERRERS_OF_TYPE, {**values, "artifact_type": artifact_type}
-        with translated():
-            rows = self._connection.execute(statement, values).all()
-        return [
-            Descriptor(row.media_type, row.digest, row.size, row.artifact_type, json.loads(row.annotations))
-            for row in rows
-        ]
+        found: list[Descriptor] = []
+        weight = 0
+        with translated(), self._connection.execute(statement, values) as rows:
+            for row in rows:
+                if len(found) == limit or weight > _REFERRERS_WEIGHT:
+                    return Page(found, more=True)
+                annotations = json.loads(row.annotations)
+                found.append(Descriptor(row.media_type, row.digest, row.size, row.artifact_type, annotations))
+                weight += len(row.annotations)
+        return Page(found, more=False)
 
     async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
         found: dict[str, str | None] = {}

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
@@ -24,7 +24,7 @@ FILE_NAME = "shoal.db"
 def open_engine(data: Path, *, read_only: bool) -> Engine:
     """One connection to the database of a data directory, for one thread at a time."""
     engine = create_engine(
-        f"sqlite:///{data / FILE_NAME}",
+        URL.create("sqlite", database=str(data / FILE_NAME)),
         poolclass=StaticPool,
         isolation_level="AUTOCOMMIT",
         connect_args={"check_same_thread": False, "timeout": 30},

@@ -6,7 +6,8 @@ from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
 from registry.domain.names import referrers_tag
 from registry.errors import NameUnknown
-from registry.services.discovery import MAX_PAGE, Page
+from registry.ports import Page
+from registry.services.discovery import MAX_PAGE
 from tests.harness.content import OCI_INDEX, Blob, Image, Json, artifact, json_blob, small_image
 from tests.unit.services.node import REPO, MemoryNode
 
