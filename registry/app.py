@@ -151,8 +151,9 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
     configure_logs(settings.log.level, settings.log.format)
     with ExitStack() as stack:
         stack.enter_context(sole_use(settings.data))
-        DataDirectory(settings.data, settings.storage.reserve).prepare()
-        sqlite.prepare(settings.data)
+        directory = DataDirectory(settings.data, settings.storage.reserve)
+        directory.prepare()
+        sqlite.prepare(settings.data, may_be_new=directory.is_empty())
         sockets = [stack.enter_context(bind(settings.server.listen))]
         metrics_at = settings.server.metrics_listen
         metrics_sockets = [stack.enter_context(bind(metrics_at))] if metrics_at else []

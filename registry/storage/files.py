@@ -62,6 +62,10 @@ class DataDirectory:
             for number in range(256):
                 yield algorithm, self.root / "blobs" / algorithm / f"{number:02x}"
 
+    def is_empty(self) -> bool:
+        """Whether there is no blob yet."""
+        return not any(entry for _, shelf in self.shelves() for entry in os.scandir(shelf))
+
     def last_boot(self) -> str:
         """The boot of the machine in which what a power loss may leave was last cleared up; "" if never."""
         try:

@@ -38,7 +38,7 @@ def configure(level: Level, format: Format, stream: TextIO | None = None) -> Non
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(stream)
+    handler = logging.StreamHandler(_Impatient(stream))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -156,6 +156,10 @@ class AccessLog:
             return
         lines, self._lines, self._size = self._lines, [], 0
         try:
+            if not _has_room(self._stream.fileno()):
+                # Whoever reads the log has stopped; waiting for it would stop the server too.
+                self.lost += len(lines)
+                return
             _write(self._stream.fileno(), b"".join(lines))
         except OSError:
             # Nowhere else to say it: the stream of the logs itself is broken.
@@ -232,6 +236,30 @@ def _text_line(
 
 
 _encode = msgspec.json.Encoder().encode
+
+
+def _has_room(descriptor: int) -> bool:
+    """Whether a write of PIPE_BUF bytes would not wait: that is when poll(2) calls a pipe writable."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    return bool(poll.poll(0))
+
+
+class _Impatient:
+    """The stream of the logs for the logging module: what nobody reads is dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            has_room = _has_room(self._stream.fileno())
+        except OSError:  # a stream without a descriptor takes everything
+            has_room = True
+        return self._stream.write(text) if has_room else len(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
 
 
 def _write(descriptor: int, data: bytes) -> None:

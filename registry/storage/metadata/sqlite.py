@@ -42,14 +42,22 @@ def open_engine(data: Path, *, read_only: bool) -> Engine:
     return engine
 
 
-def prepare(data: Path) -> None:
-    """Create the tables where there are none, else check their version; raises StartupError."""
+def prepare(data: Path, *, may_be_new: bool = True) -> None:
+    """Create the tables where there are none and `may_be_new` allows it, else check their version.
+
+    Raises StartupError.
+    """
     engine = open_engine(data, read_only=False)
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             metadata.create_all(connection)
             version = connection.scalar(select(properties.c.value).where(properties.c.name == "schema_version"))
+            if version is None and not may_be_new:
+                raise StartupError(
+                    f"{data} holds blobs, but its {FILE_NAME} is missing or empty: restore it from a backup, "
+                    "or name another directory with --data"
+                )
             if version is None:
                 _initialise(connection)
             elif int(version) > SCHEMA_VERSION:
