@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
+from benchmarks import processes
 from benchmarks.dataset import FEW, FEW_TAGS, MANY, fill, tag_name
+from benchmarks.load.http import LoadError
+from benchmarks.load.pages import page_time
 from registry.domain import events, manifest
 from registry.domain.changes import LinkBlob, PutManifest
 from registry.domain.events import JournalEvent
@@ -93,6 +96,17 @@ def test_journal_is_chained(filled: Engine) -> None:
         assert events.verify(previous, event)
         previous = row.chain
     assert (head.serial, head.chain) == (len(journal), previous)
+
+
+def test_shoal_serves_it_page_by_page(filled: Engine, tmp_path: Path) -> None:
+    filled.dispose()
+    with processes.shoal(tmp_path / "filled", tmp_path / "log", workers=1) as server:
+        assert page_time(server, f"/v2/{FEW}/tags/list?n={FEW_TAGS}", FEW_TAGS, 3) > 0
+        last = tag_name(TAGS - 50 - 1)
+        assert page_time(server, f"/v2/{MANY}/tags/list?n=50&last={last}", 50, 3) > 0
+        for target, entries in ((f"/v2/{MANY}/tags/list?n=50", 50), (f"/v2/{FEW}/tags/list?n={FEW_TAGS}", 50)):
+            with pytest.raises(LoadError, match="not a last page"):
+                page_time(server, target, entries, 1)
 
 
 def test_bounds(tmp_path: Path) -> None:
