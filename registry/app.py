@@ -33,7 +33,7 @@ from registry.ports import Changes, Leases
 from registry.processes import channel
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
-from registry.processes.sockets import bind
+from registry.processes.sockets import bind, most_connections
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.discovery import DiscoveryService
@@ -114,7 +114,10 @@ class Process:
 
     def listener(self, routes: Sequence[Route]) -> Listener:
         server = self.settings.server
-        return Listener(self.dispatcher(routes), server.max_connections, server.idle_timeout, server.body_timeout)
+        most = most_connections(server.max_connections)
+        if most < server.max_connections:
+            log.warning("the limit of open files allows fewer connections than max_connections", connections=most)
+        return Listener(self.dispatcher(routes), most, server.idle_timeout, server.body_timeout)
 
     def metrics_listener(self) -> Listener:
         return self.listener(self._system().metrics_routes())

@@ -52,6 +52,9 @@ class Housekeeping:
             except RegistryError as error:
                 log.error("the collector's round failed", error=error.message, detail=error.detail)
                 continue
+            except Exception:  # whatever it was, the next round is due all the same
+                log.exception("the collector's round failed")
+                continue
             if collected.blobs or collected.uploads:
                 log.info("collected", blobs=collected.blobs, uploads=collected.uploads)
             self._on_collected(collected.blobs)

@@ -1,8 +1,9 @@
-"""The ports that a node listens on."""
+"""The ports that a node listens on, and how many connections it can hold."""
 
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 import time
 from typing import Any
@@ -12,6 +13,7 @@ from registry.errors import StartupError
 
 _BACKLOG = 1024
 _BIND_TRIES = 20
+_FILES_OF_OUR_OWN = 200
 _BIND_PAUSE = 0.05
 
 
@@ -30,6 +32,16 @@ def bind(address: Address) -> socket.socket:
         raise StartupError(_advice(address, error)) from error
     listener.setblocking(False)
     return listener
+
+
+def most_connections(wanted: int) -> int:
+    """Raise the limit of open files as far as we may; how many connections fit, at most `wanted`.
+
+    A connection can hold a socket, a duplicate of it, and the file of a blob.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return wanted if hard == resource.RLIM_INFINITY else max(1, min(wanted, (hard - _FILES_OF_OUR_OWN) // 3))
 
 
 def _bind_soon(listener: socket.socket, target: tuple[Any, ...]) -> None:
