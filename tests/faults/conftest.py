@@ -28,7 +28,7 @@ def start_node(tmp_path: Path) -> Iterator[StartNode]:
             scratch.mkdir(exist_ok=True)
             environment = {"TMPDIR": str(scratch), **options.pop("env", {})}  # type: ignore[dict-item]
             data = options.pop("data", tmp_path / f"node{count}")
-            node = Node(data, env=environment, **{"settings": PATIENT, **options})  # type: ignore[arg-type]
+            node = Node(data, env=environment, **{"settings": PATIENT, **options})
             running.callback(node.close)
             node.start()
             return node

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import time
 from pathlib import Path
+from typing import Any, Self
 
 from tests.faults import datadir
 from tests.faults.ledger import Ledger, check_whole
@@ -27,6 +29,10 @@ _READ_AGAIN = "the settings were read again"
 class Node(ShoalServer):
     """Settings are read again on SIGHUP; start() waits for /readyz as ever."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_memory: set[Path] = set()
+
     def reconfigure(self, settings: Settings) -> None:
         """Write the settings, send SIGHUP, and wait until they are in force."""
         before = self.log_text().count(_READ_AGAIN)
@@ -38,6 +44,19 @@ class Node(ShoalServer):
         """What the next SIGHUP or start finds."""
         self._settings = settings
         self._config.write_text(to_toml(settings))
+
+    def start(self) -> Self:
+        """As ever; what the server keeps in memory is noted, since nobody removes that after a kill."""
+        super().start()
+        link = self.data / "metrics"
+        if link.is_symlink():
+            self._in_memory.add(link.readlink())
+        return self
+
+    def close(self) -> None:
+        super().close()
+        for folder in self._in_memory:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def start_with(self, settings: Settings) -> None:
         """Start anew after a fault."""

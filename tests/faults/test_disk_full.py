@@ -137,6 +137,7 @@ def test_disk_without_reserve_is_full(start_node: StartNode, small_disk: Callabl
         client.check_image("other", small_image(1), "before")
         for number, status in enumerate(statuses):
             assert (client.resolve("other", f"tag{number}") is not None) == (status == 201)
+        fill_up(place / "filler")
         client.request("GET", "/readyz", want=503)
         ballast.unlink()
         make_room_and_go_on(node, client, taken)
