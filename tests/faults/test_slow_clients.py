@@ -183,3 +183,11 @@ def test_memory_stays_flat(start_node: StartNode) -> None:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(work, range(8)))
         assert resident(node.pid) - before < 60_000_000
+
+
+def test_request_without_a_target(node: Node) -> None:
+    """A line that the parser takes for a request and that names nothing: answered or closed, never kept."""
+    for request in (b"CONNECT \r\n\r\n", b"CONNECT \r\nHost: x\r\n\r\n"):
+        with connect(node) as connection:
+            connection.sendall(request)
+            assert seconds_until_closed(connection, IDLE + SLACK) < IDLE + SLACK, request
