@@ -60,6 +60,7 @@ _FILE_THREADS = 16
 _CACHE_BYTES = 32 * 1024 * 1024
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PR_SET_PDEATHSIG = 1
+_SHORT_GRACE = 300.0
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout")  # of [server]
 
 
@@ -334,6 +335,8 @@ def _greet(settings: Settings) -> None:
     print(f"Shoal listens on  http://{shown}", flush=True)
     print(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE", flush=True)
     print(f"Data is kept in   {settings.data.resolve()}", flush=True)
+    if settings.collect.grace < _SHORT_GRACE:
+        log.warning("collect.grace is short: a push that takes longer can lose its blobs", grace=settings.collect.grace)
     if not address.is_loopback:
         log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=str(address))
 

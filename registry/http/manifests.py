@@ -18,6 +18,7 @@ from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 
 _MAX_TAGS = 100
+_MANIFESTS_UNDER_WAY = 64 * 1024 * 1024  # bytes, a process
 
 
 class ManifestHandlers:
@@ -28,6 +29,7 @@ class ManifestHandlers:
         self._manifests = manifests
         self._links = links
         self._body_timeout = body_timeout
+        self._budget = receive.Budget(_MANIFESTS_UNDER_WAY)
 
     def routes(self) -> list[Route]:
         template = "/v2/{name}/manifests/{reference}"
@@ -54,7 +56,7 @@ class ManifestHandlers:
         tags = tuple(parse_tag(tag) for tag in call.request.query.getall("tag", ()))
         if len(tags) > _MAX_TAGS:
             raise RequestInvalid(f"at most {_MAX_TAGS} tags are set at once")
-        content = await receive.whole(call, MAX_MANIFEST_SIZE, self._body_timeout)
+        content = await receive.whole(call, MAX_MANIFEST_SIZE, self._body_timeout, self._budget)
         manifest = await self._manifests.put(repository, reference, tags, content, _content_type(call.request))
         headers: CIMultiDict[str] = CIMultiDict()
         headers["Location"] = self._links.manifest(repository, manifest.digest)

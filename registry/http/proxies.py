@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from aiohttp import web
 
@@ -12,7 +12,7 @@ Networks = Sequence[IPv4Network | IPv6Network]
 
 def client_address(request: web.BaseRequest, trusted: Networks) -> str:
     """The peer's address; behind trusted proxies the last address of X-Forwarded-For that is not one of them."""
-    peer = request.remote or ""
+    peer = _plain(request.remote or "")
     if not trusted or not _within(peer, trusted):
         return peer
     hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", ()) for hop in line.split(",")]
@@ -20,6 +20,14 @@ def client_address(request: web.BaseRequest, trusted: Networks) -> str:
         if not _within(hop, trusted):
             return hop if _is_address(hop) else peer
     return peer
+
+
+def _plain(peer: str) -> str:
+    """An IPv4 address as such, also where it came to an IPv6 socket (RFC 4291, section 2.5.5.2)."""
+    if not peer.startswith("::ffff:"):
+        return peer
+    mapped = IPv6Address(peer).ipv4_mapped
+    return str(mapped) if mapped else peer
 
 
 def _within(text: str, networks: Networks) -> bool:

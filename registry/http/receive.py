@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 from aiohttp import ClientError, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from registry.errors import ClientGone, ManifestTooLarge, MediaTypeUnsupported, RequestTimeout
+from registry.errors import ClientGone, ManifestTooLarge, MediaTypeUnsupported, RequestTimeout, Unavailable
 from registry.http.router import Call
 
 _BATCH = 1024 * 1024
+_PAUSE = 0.5
 
 
 async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:
@@ -24,7 +26,14 @@ async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:
     broken: ClientGone | None = None
     while broken is None:
         try:
-            chunk = await _next(content, timeout)
+            chunk = await _next(content, min(_PAUSE, timeout) if batch else timeout)
+        except RequestTimeout as error:
+            if not batch:
+                broken = error
+                break
+            yield batch  # a client that pauses shall not hold memory meanwhile
+            batch, size = [], 0
+            continue
         except ClientGone as error:
             broken = error
             break
@@ -42,18 +51,44 @@ async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:
         raise broken
 
 
-async def whole(call: Call, limit: int, timeout: float) -> bytes:
+class Budget:
+    """How many bytes of bodies a process holds in memory at once."""
+
+    def __init__(self, limit: int) -> None:
+        self._left = limit
+
+    @contextmanager
+    def spending(self) -> Iterator[Callable[[int], None]]:
+        """Yields how to take bytes, which raises Unavailable where none are left; at the end they are given back."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size > self._left:
+                raise Unavailable("too many large manifests are being pushed at once; try again")
+            self._left -= size
+            taken += size
+
+        try:
+            yield take
+        finally:
+            self._left += taken
+
+
+async def whole(call: Call, limit: int, timeout: float, budget: Budget) -> bytes:
     """The body as one piece; raises ManifestTooLarge where it has more than `limit` bytes."""
     too_large = ManifestTooLarge(f"a manifest has at most {limit} bytes", {"limit": limit})
     if (call.request.content_length or 0) > limit:
         raise too_large
     body = bytearray()
-    async for batch in batches(call, timeout):
-        for chunk in batch:
-            body += chunk
-        if len(body) > limit:
-            raise too_large
-    return bytes(body)
+    with budget.spending() as take:
+        async for batch in batches(call, timeout):
+            for chunk in batch:
+                take(len(chunk))
+                body += chunk
+            if len(body) > limit:
+                raise too_large
+        return bytes(body)
 
 
 def is_empty(request: web.BaseRequest) -> bool:

@@ -35,6 +35,13 @@ class Connection(RequestHandler):
             cast("asyncio.Transport", transport).abort()
         else:
             super().connection_made(transport)
+            assert self._task_handler is not None
+            self._task_handler.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        """Close a connection whose task was ended by a request that aiohttp itself stumbled over."""
+        if not task.cancelled() and task.exception() is not None and self.transport is not None:
+            self.transport.abort()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         if not self._refused:

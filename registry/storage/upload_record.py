@@ -65,5 +65,5 @@ class UploadRecord:
         """The record, or None where there is none or a power loss left it empty."""
         try:
             return msgspec.json.decode(path.read_bytes(), type=UploadRecord)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, IsADirectoryError, msgspec.DecodeError):
             return None

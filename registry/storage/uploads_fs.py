@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import structlog
+
 from registry.domain.digest import Digest
 from registry.domain.upload import UploadState
 from registry.errors import BlobUploadUnknown, UploadBusy
@@ -27,6 +29,8 @@ from registry.storage import hashing
 from registry.storage.file_upload import FileUpload, remove_files
 from registry.storage.files import DataDirectory, translated
 from registry.storage.upload_record import UploadRecord
+
+log = structlog.get_logger(__name__)
 
 _READ_SIZE = 1024 * 1024
 _LOCK_TRIES = 10
@@ -141,12 +145,12 @@ class FileUploads:
 
     async def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
         for upload_id in await self._in_thread(lambda: self._idle(before)):
-            if not self._path(upload_id, "state").exists():  # a crash left this before the session had begun
-                await self._in_thread(partial(remove_files, self._directory, upload_id))
-                continue
             try:
-                descriptor = await self._in_thread(partial(self._lock, upload_id))
+                descriptor = await self._in_thread(partial(self._lock_abandoned, upload_id))
             except (UploadBusy, BlobUploadUnknown):
+                continue
+            except OSError as error:  # one that cannot be cleared up shall not keep the others
+                log.warning("an abandoned upload cannot be cleared up", upload=upload_id, error=str(error))
                 continue
             try:
                 # Locking made ID.data anew where there was none: only the state says whether a client came since.
@@ -158,6 +162,12 @@ class FileUploads:
                 await self._in_thread(partial(remove_files, self._directory, upload_id))
             finally:
                 os.close(descriptor)
+
+    def _lock_abandoned(self, upload_id: str) -> int:
+        if not self._path(upload_id, "state").is_file():  # a crash left this before the session had begun
+            remove_files(self._directory, upload_id)
+            raise _unknown(upload_id)
+        return self._lock(upload_id)
 
     def _idle(self, before: float) -> list[str]:
         return [upload_id for upload_id, last_byte in self._sessions() if last_byte < before]
