@@ -19,7 +19,9 @@ import structlog
 
 from registry import __version__
 from registry.config import Address, ConfigError, Settings
+from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
+from registry.errors import StorageFailure
 from registry.http.blobs import BlobHandlers
 from registry.http.discovery import DiscoveryHandlers
 from registry.http.dispatch import Dispatcher
@@ -61,7 +63,8 @@ _CACHE_BYTES = 32 * 1024 * 1024
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PR_SET_PDEATHSIG = 1
 _SHORT_GRACE = 300.0
-_FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout")  # of [server]
+_READY_WITHIN = 5.0
+_FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
 
 
 class Process:
@@ -100,7 +103,7 @@ class Process:
         pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
         push = PushService(self.uploads, self.blobs, self.reader, changes, leases)
         manifests = ManifestService(changes)
-        system = self._system()
+        system = self._system(changes)
         return [
             *ManifestHandlers(pull, manifests, links, timeout).routes(),
             *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
@@ -120,15 +123,23 @@ class Process:
             log.warning("the limit of open files allows fewer connections than max_connections", connections=most)
         return Listener(self.dispatcher(routes), most, server.idle_timeout, server.body_timeout)
 
-    def metrics_listener(self) -> Listener:
-        return self.listener(self._system().metrics_routes())
+    def metrics_listener(self, changes: Changes) -> Listener:
+        return self.listener(self._system(changes).metrics_routes())
 
-    def _system(self) -> SystemHandlers:
-        return SystemHandlers(self._ready, self._exposition)
+    def head_serial(self) -> int:
+        return self._sql.head()[0]
 
-    async def _ready(self) -> None:
+    def _system(self, changes: Changes) -> SystemHandlers:
+        return SystemHandlers(lambda: self._ready(changes), self._exposition)
+
+    async def _ready(self, changes: Changes) -> None:
+        """The disk takes a file, the database answers, and its writer makes a change (an empty one)."""
         await self.reader.check()
         await self.uploads.check()
+        try:
+            await asyncio.wait_for(changes.submit(ForgetGarbage(())), _READY_WITHIN)
+        except TimeoutError:
+            raise StorageFailure("the database takes no changes") from None
 
     async def _exposition(self) -> tuple[bytes, str]:
         return self.metrics.render()
@@ -160,7 +171,7 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         sqlite.prepare(settings.data, may_be_new=directory.is_empty())
         sockets = [stack.enter_context(bind(settings.server.listen))]
         metrics_at = settings.server.metrics_listen
-        metrics_sockets = [stack.enter_context(bind(metrics_at))] if metrics_at else []
+        metrics_sockets = [stack.enter_context(bind(metrics_at, "server.metrics_listen"))] if metrics_at else []
         metrics_directory = stack.enter_context(scratch(settings.data / "metrics"))
         asyncio.run(_node(settings, reload, sockets, metrics_sockets, metrics_directory))
     return 0
@@ -185,7 +196,7 @@ async def _node(
         process.metrics.blobs_collected,
     )
     stop, again = _signals()
-    fronts = [Front(process.metrics_listener(), metrics_sockets, shared=False)] if metrics_sockets else []
+    fronts = [Front(process.metrics_listener(writer), metrics_sockets, shared=False)] if metrics_sockets else []
     listener = process.listener(process.routes(writer, leases))
     supervisor: Supervisor | None = None
     if settings.server.workers == 1:
@@ -205,7 +216,8 @@ async def _node(
     for front in fronts:
         await front.start()
     housekeeping.start(settings.collect.interval)
-    _greet(settings)
+    _greet(settings, Address(settings.server.listen.host, sockets[0].getsockname()[1]))
+    process.metrics.journal_at(process.head_serial())
     gc.freeze()
 
     while not stop.is_set():
@@ -214,7 +226,7 @@ async def _node(
             again.clear()
             _reload(process, reload)
             listener.answer = process.dispatcher(process.routes(writer, leases))
-            housekeeping.start(process.settings.collect.interval)
+            housekeeping.change_interval(process.settings.collect.interval)
             if supervisor is not None:
                 await supervisor.reload()
 
@@ -328,9 +340,8 @@ async def _first(*events: asyncio.Event) -> None:
         wait.cancel()
 
 
-def _greet(settings: Settings) -> None:
+def _greet(settings: Settings, address: Address) -> None:
     """The three lines that a newcomer needs."""
-    address = settings.server.listen
     shown = address if not _is_any(address.host) else Address(socket.gethostname(), address.port)
     print(f"Shoal listens on  http://{shown}", flush=True)
     print(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE", flush=True)

@@ -61,15 +61,13 @@ def main() -> None:
 
 @main.command()
 @config_option
-@click.option(
-    "--data", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where everything is kept."
-)
+@click.option("--data", metavar="DIR", help="Where everything is kept.")
 @click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
 @click.option("--workers", metavar="N", help="Processes that serve clients.")
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Let everybody push who can connect.")
 @_told_plainly
 def serve(
-    config: Path | None, data: Path | None, listen: str | None, workers: str | None, allow_anonymous: bool | None
+    config: Path | None, data: str | None, listen: str | None, workers: str | None, allow_anonymous: bool | None
 ) -> None:
     """Run the registry until it is told to stop.
 

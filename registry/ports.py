@@ -94,8 +94,8 @@ class MetadataReader(Protocol):
         """The size of a blob that some repository has, else None."""
         ...
 
-    async def garbage(self) -> Sequence[str]:
-        """Digests whose bytes are left behind, as no repository has them any more; some at a time."""
+    async def garbage(self, after: str = "") -> Sequence[str]:
+        """Digests beyond `after` whose bytes are left behind, as no repository has them; some at a time, in order."""
         ...
 
     async def check(self) -> None:

@@ -17,6 +17,7 @@ from registry.domain.digest import Digest
 from registry.errors import DigestInvalid, ManifestInvalid
 
 MAX_MANIFEST_SIZE = 4 * 1024 * 1024
+MAX_REFERENCES = 10_000
 MAX_MEDIA_TYPE_LENGTH = 255
 
 OCI_IMAGE = "application/vnd.oci.image.manifest.v1+json"
@@ -86,11 +87,14 @@ def parse(content: bytes, content_type: str | None, algorithm: str) -> Manifest:
             "Docker schema 1 manifests are not accepted; push schema 2 or OCI", {"mediaType": media_type}
         )
     _check_schema_version(document, media_type)
+    refs = tuple(dict.fromkeys(_references(document, media_type)))
+    if len(refs) > MAX_REFERENCES:
+        raise ManifestInvalid(f"a manifest refers to at most {MAX_REFERENCES} blobs or manifests")
     return Manifest(
         media_type=media_type,
         digest=Digest.of(content, algorithm),
         content=content,
-        refs=tuple(dict.fromkeys(_references(document, media_type))),
+        refs=refs,
         subject=_subject(document),
         artifact_type=_artifact_type(document, media_type),
         annotations=_annotations(document),

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 import structlog
 from aiohttp import web
 
-from registry.errors import ClientGone, RegistryError, StorageFailure
+from registry.errors import ClientGone, RegistryError, StorageFailure, StorageFull
 from registry.http import errors
 from registry.http.proxies import client_address
 from registry.http.router import Call, Route, Router
@@ -102,7 +102,7 @@ class Dispatcher:
             log.exception("request failed", id=call.id, method=call.request.method, path=path)
             failure = StorageFailure("an internal error; the log has more", {"id": call.id})
             failure.__cause__ = error
-        if isinstance(failure, StorageFailure):
+        if isinstance(failure, StorageFailure | StorageFull):
             log.error(failure.message, id=call.id, path=path, cause=repr(failure.__cause__), detail=failure.detail)
         if call.begun:  # a second head would look like content: only a cut tells the client
             raise ConnectionResetError("the answer had begun") from failure
@@ -116,5 +116,6 @@ def _add_headers(response: web.StreamResponse, path: str, request_id: str) -> No
     headers = response.headers
     headers["X-Request-Id"] = request_id
     headers["Server"] = "Shoal"
+    headers["X-Content-Type-Options"] = "nosniff"
     if path.startswith("/v2") and _API_VERSION not in headers:
         headers[_API_VERSION] = "registry/2.0"

@@ -57,6 +57,8 @@ def response_of(error: RegistryError) -> web.Response:
     response = web.Response(status=status_of(error), body=body_of(error), content_type="application/json")
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.allowed)
+    if isinstance(error, errors.BlobInUse):
+        response.headers["Allow"] = "GET, HEAD"
     if isinstance(error, errors.Unavailable):
         response.headers["Retry-After"] = "5"
     if isinstance(error, UploadRangeInvalid):

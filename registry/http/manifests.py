@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from aiohttp import web
@@ -18,6 +19,7 @@ from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 
 _MAX_TAGS = 100
+_REFUSED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
 _MANIFESTS_UNDER_WAY = 64 * 1024 * 1024  # bytes, a process
 
 
@@ -43,9 +45,12 @@ class ManifestHandlers:
         repository = call.repository = parse_repository(call.parameters["name"])
         reference = parse_reference(call.parameters["reference"])
         manifest = await self._pull.manifest(repository, reference)
-        if manifest.media_type in INDEX_TYPES and isinstance(reference, str):
+        negotiated = manifest.media_type in INDEX_TYPES and isinstance(reference, str)
+        if negotiated:
             manifest = await self._pull.for_client(repository, manifest, _accepted(call.request))
         headers = _headers(manifest.digest, manifest.media_type).copy()
+        if negotiated:
+            headers["Vary"] = "Accept"
         if "If-None-Match" in call.request.headers and matches(call.request, headers["ETag"]):
             return web.Response(status=304, headers=headers)
         return web.Response(body=manifest.content, headers=headers)
@@ -53,11 +58,12 @@ class ManifestHandlers:
     async def put(self, call: Call) -> web.StreamResponse:
         repository = call.repository = parse_repository(call.parameters["name"])
         reference = parse_reference(call.parameters["reference"])
-        tags = tuple(parse_tag(tag) for tag in call.request.query.getall("tag", ()))
+        tags = tuple(dict.fromkeys(parse_tag(tag) for tag in call.request.query.getall("tag", ())))
         if len(tags) > _MAX_TAGS:
             raise RequestInvalid(f"at most {_MAX_TAGS} tags are set at once")
-        content = await receive.whole(call, MAX_MANIFEST_SIZE, self._body_timeout, self._budget)
-        manifest = await self._manifests.put(repository, reference, tags, content, _content_type(call.request))
+        with self._budget.spending() as take:
+            content = await receive.whole(call, MAX_MANIFEST_SIZE, self._body_timeout, take)
+            manifest = await self._manifests.put(repository, reference, tags, content, _content_type(call.request))
         headers: CIMultiDict[str] = CIMultiDict()
         headers["Location"] = self._links.manifest(repository, manifest.digest)
         headers["Docker-Content-Digest"] = str(manifest.digest)
@@ -86,9 +92,10 @@ def _headers(digest: str, media_type: str) -> CIMultiDict[str]:
 
 
 def _accepted(request: web.BaseRequest) -> set[str]:
-    """The media types of all Accept lines, without their parameters (docker sends six lines)."""
+    """The media types of all Accept lines (docker sends six), without those that are refused by q=0."""
     lines = request.headers.getall("Accept", ())
-    return {entry.partition(";")[0].strip().lower() for line in lines for entry in line.split(",")} - {""}
+    entries = [entry.strip().lower() for line in lines for entry in line.split(",")]
+    return {entry.partition(";")[0].strip() for entry in entries if not _REFUSED.search(entry)} - {""}
 
 
 def _content_type(request: web.BaseRequest) -> str | None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
-from aiohttp import ClientError, StreamReader, web
+from aiohttp import ClientError, HttpVersion11, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from registry.errors import ClientGone, ManifestTooLarge, MediaTypeUnsupported, RequestTimeout, Unavailable
@@ -75,20 +75,19 @@ class Budget:
             self._left += taken
 
 
-async def whole(call: Call, limit: int, timeout: float, budget: Budget) -> bytes:
-    """The body as one piece; raises ManifestTooLarge where it has more than `limit` bytes."""
+async def whole(call: Call, limit: int, timeout: float, take: Callable[[int], None]) -> bytes:
+    """The body as one piece, its bytes taken from a budget; raises ManifestTooLarge beyond `limit` bytes."""
     too_large = ManifestTooLarge(f"a manifest has at most {limit} bytes", {"limit": limit})
     if (call.request.content_length or 0) > limit:
         raise too_large
     body = bytearray()
-    with budget.spending() as take:
-        async for batch in batches(call, timeout):
-            for chunk in batch:
-                take(len(chunk))
-                body += chunk
-            if len(body) > limit:
-                raise too_large
-        return bytes(body)
+    async for batch in batches(call, timeout):
+        for chunk in batch:
+            take(len(chunk))
+            body += chunk
+        if len(body) > limit:
+            raise too_large
+    return bytes(body)
 
 
 def is_empty(request: web.BaseRequest) -> bool:
@@ -113,5 +112,6 @@ def _check_encoding(request: web.BaseRequest) -> None:
 
 async def _continue(request: web.BaseRequest) -> None:
     """Tell a client that waits for it that its body is welcome (RFC 9110, section 10.1.1)."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+    expects = request.version >= HttpVersion11 and request.headers.get("Expect", "").lower() == "100-continue"
+    if expects and request.transport is not None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -28,7 +28,13 @@ async def send_file(
     Where the file turns out shorter than the blob, the connection is cut: the client must not take
     what it got for the whole.
     """
-    headers = {**headers, "Server": "Shoal", "Docker-Distribution-Api-Version": "registry/2.0", "X-Request-Id": call.id}
+    headers = {
+        **headers,
+        "Server": "Shoal",
+        "X-Content-Type-Options": "nosniff",
+        "Docker-Distribution-Api-Version": "registry/2.0",
+        "X-Request-Id": call.id,
+    }
     with os.fdopen(blob.fd, "rb", buffering=0) as file:
         if len(ranges) > 1:
             return await _send_several(call, file, blob.size, ranges, headers, content_type)

@@ -39,6 +39,7 @@ _CHANGE_TYPES: dict[str, type[Any]] = {
         changes.PutManifest,
         changes.DeleteTag,
         changes.DeleteManifest,
+        changes.ForgetGarbage,
     )
 }
 
@@ -181,7 +182,7 @@ class WorkerSession:
             self._held[digest] += 1
         else:
             self._leases.release(digest)
-            self._held[digest] -= 1
+            self._held -= Counter((digest,))  # unlike -= 1 this leaves no zero behind
         return None
 
 

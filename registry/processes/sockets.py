@@ -17,7 +17,7 @@ _FILES_OF_OUR_OWN = 200
 _BIND_PAUSE = 0.05
 
 
-def bind(address: Address) -> socket.socket:
+def bind(address: Address, setting: str = "--listen") -> socket.socket:
     """A listening socket; raises StartupError where the port is taken or not ours to take."""
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
@@ -29,7 +29,7 @@ def bind(address: Address) -> socket.socket:
     except socket.gaierror as error:
         raise StartupError(f"{address.host} is no address of this machine: {error.strerror}") from error
     except OSError as error:
-        raise StartupError(_advice(address, error)) from error
+        raise StartupError(_advice(address, setting, error)) from error
     listener.setblocking(False)
     return listener
 
@@ -56,11 +56,11 @@ def _bind_soon(listener: socket.socket, target: tuple[Any, ...]) -> None:
     return listener.bind(target)
 
 
-def _advice(address: Address, error: OSError) -> str:
+def _advice(address: Address, setting: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"port {address.port} of {address.host} is in use: stop what listens there, or name another with --listen"
+            f"port {address.port} of {address.host} is in use: stop what listens there, or name another with {setting}"
         )
     if error.errno == errno.EACCES:
-        return f"port {address.port} needs more rights than this user has: name one above 1023 with --listen"
-    return f"cannot listen on {address}: {error.strerror}; name another address with --listen"
+        return f"port {address.port} needs more rights than this user has: name one above 1023 with {setting}"
+    return f"cannot listen on {address}: {error.strerror}; name another address with {setting}"

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import structlog
 
@@ -80,7 +80,11 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         while not self._stopping:
             started = loop.time()
-            code = await self._run_one()
+            try:
+                code = await self._run_one()
+            except Exception:  # no process to be had, or a broken channel: the next try may do better
+                log.exception("a worker could not be run")
+                code = -1
             if self._ending():
                 return
             log.error("worker died; starting another", exit_code=code)
@@ -92,7 +96,9 @@ class Supervisor:
 
     async def _run_one(self) -> int:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ExitStack() as ends:
+            ends.enter_context(theirs)
+            ends.callback(ours.close)
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -105,6 +111,8 @@ class Supervisor:
                 pass_fds=[theirs.fileno(), self._commits, *(listening.fileno() for listening in self._sockets)],
                 process_group=0,  # Ctrl-C reaches the node alone, which then drains its workers
             )
+            ends.pop_all()
+            theirs.close()
         reader, writer = await asyncio.open_connection(sock=ours)
         self._processes[process.pid], self._channels[process.pid] = process, writer
         if self._stopping:

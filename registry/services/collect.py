@@ -8,14 +8,23 @@ its last byte.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
+
+import structlog
 
 from registry.domain.changes import CollectBlobs, ForgetGarbage
 from registry.domain.clock import Clock
 from registry.domain.digest import Digest
+from registry.errors import RegistryError
 from registry.ports import BlobStore, Changes, MetadataReader, Removals, UploadStore
 
+log = structlog.get_logger(__name__)
+
 _BLOBS_A_CHANGE = 500
+_BLOBS_A_REMOVAL = 50
+_BLOBS_A_BREATH = 100
 _MOST_SPARED = 30_000
 
 
@@ -60,10 +69,11 @@ class Collector:
         """Look through all bytes for what has no row: a power loss can leave such, and forget that it is there."""
         count = 0
         async for digests in self._blobs.everything():
-            for digest in digests:
+            for number, digest in enumerate(digests):
+                if number % _BLOBS_A_BREATH == 0:
+                    await asyncio.sleep(0)
                 if await self._reader.stored_size(str(digest)) is None and await self._remove_unless_linked(digest):
                     count += 1
-            await asyncio.sleep(0)
         return count
 
     async def _expire_uploads(self) -> int:
@@ -83,19 +93,46 @@ class Collector:
             pass
 
     async def _remove_garbage(self) -> int:
-        count = 0
-        while digests := await self._reader.garbage():
-            settled = [text for text in digests if await self._remove_unless_linked(Digest.parse(text))]
-            if settled:
-                await self._changes.submit(ForgetGarbage(tuple(settled)))
-                count += len(settled)
-            if len(settled) < len(digests):  # the rest is leased: next round
-                break
+        count, after = 0, ""
+        while digests := await self._reader.garbage(after):
+            after = digests[-1]
+            for start in range(0, len(digests), _BLOBS_A_REMOVAL):
+                count += await self._settle(digests[start : start + _BLOBS_A_REMOVAL])
         return count
 
+    async def _settle(self, garbage: Sequence[str]) -> int:
+        """Remove some garbage and forget it, while nobody can publish it anew; returns how many blobs went."""
+        removed, settled = 0, []
+        async with AsyncExitStack() as alone:
+            for text in garbage:
+                digest = Digest.parse(text)
+                if not await alone.enter_async_context(self._removals.removal(digest)):
+                    continue  # somebody is completing it just now: next round
+                if await self._reader.stored_size(text) is None:
+                    if not await self._remove(digest):
+                        continue
+                    removed += 1
+                settled.append(text)
+            if settled:
+                await self._changes.submit(ForgetGarbage(tuple(settled)))
+        return removed
+
     async def _remove_unless_linked(self, digest: Digest) -> bool:
-        """Remove the bytes of a blob that no repository has; False where somebody is completing it just now."""
+        """Remove the bytes of a blob that no repository has and nobody is completing; whether it did."""
         async with self._removals.removal(digest) as alone:
-            if alone and await self._reader.stored_size(str(digest)) is None:
-                await self._blobs.remove(digest)
-            return alone
+            if not alone or await self._reader.stored_size(str(digest)) is not None:
+                return False
+            return await self._remove(digest)
+
+    async def _remove(self, digest: Digest) -> bool:
+        """Remove bytes; one blob that cannot be removed shall not keep the others."""
+        removing = asyncio.ensure_future(self._blobs.remove(digest))
+        try:
+            await asyncio.shield(removing)
+        except RegistryError as error:
+            log.error("a blob cannot be removed", digest=str(digest), error=error.message, detail=error.detail)
+            return False
+        finally:
+            if not removing.done():  # cancelled: who waits for this digest has to wait for the removal
+                await asyncio.wait([removing])
+        return True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import structlog
+
 from registry.domain.changes import KeepBlob
 from registry.domain.clock import Clock
 from registry.domain.digest import Digest
@@ -11,6 +13,8 @@ from registry.domain.manifest import IMAGE_TYPES, INDEX_TYPES, default_platform
 from registry.domain.names import Reference
 from registry.errors import BlobUnknown, ManifestUnknown
 from registry.ports import BlobFile, BlobStore, Changes, MetadataReader, StoredManifest
+
+log = structlog.get_logger(__name__)
 
 
 class PullService:
@@ -43,7 +47,7 @@ class PullService:
         """
         if manifest.media_type not in INDEX_TYPES or not accepted or {manifest.media_type, "*/*"} & set(accepted):
             return manifest
-        if not {*IMAGE_TYPES, "application/*"} & set(accepted) or set(INDEX_TYPES) & set(accepted):
+        if not set(IMAGE_TYPES) & set(accepted) or {*INDEX_TYPES, "application/*"} & set(accepted):
             return manifest
         digest = default_platform(manifest.content)
         image = await self._reader.manifest_by_digest(repository, digest) if digest else None
@@ -67,7 +71,11 @@ class PullService:
         link = await self._reader.blob(repository, str(digest))
         if link is None:
             raise _unknown(digest)
-        return await self._blobs.open(digest, link.size)
+        try:
+            return await self._blobs.open(digest, link.size)
+        except BlobUnknown:
+            log.error("blob is damaged: its file is missing", repository=repository, digest=str(digest))
+            raise
 
 
 def _unknown(digest: Digest) -> BlobUnknown:

@@ -70,6 +70,23 @@ class PushService:
         length: int | None,
     ) -> None:
         """Add the last chunk (it may be empty) and make the whole the blob `digest`."""
+        try:
+            await self._finish(repository, upload_id, digest, body, content_range, length)
+        except BlobUploadUnknown:
+            # Perhaps a client asks again whose answer was lost: its blob is there, and that is what it asks.
+            link = await self._reader.blob(repository, str(digest))
+            if link is None or not self._blobs.intact(digest, link.size):
+                raise
+
+    async def _finish(
+        self,
+        repository: str,
+        upload_id: str,
+        digest: Digest,
+        body: Body,
+        content_range: ChunkRange | None,
+        length: int | None,
+    ) -> None:
         async with self._writing(repository, upload_id) as upload:
             check_chunk(upload.state, content_range, length)
             upload.rehash_with(digest.algorithm)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
+from functools import partial
 
 from registry.domain.digest import Digest
 from registry.errors import BlobUnknown, DigestInvalid, StorageFailure
 from registry.ports import BlobFile
-from registry.storage.files import DataDirectory, translated
+from registry.storage.files import DataDirectory, in_thread, translated
 
 
 class FileBlobs:
@@ -46,15 +46,13 @@ class FileBlobs:
                 raise error
 
     async def remove(self, digest: Digest) -> None:
-        def unlink() -> None:
-            with translated("removing a blob"):
-                self._directory.blob(digest).unlink(missing_ok=True)
-
-        await asyncio.get_running_loop().run_in_executor(self._executor, unlink)
+        await in_thread(
+            self._executor, "removing a blob", partial(self._directory.blob(digest).unlink, missing_ok=True)
+        )
 
     async def everything(self) -> AsyncIterator[Sequence[Digest]]:
         for algorithm, shelf in self._directory.shelves():
-            names = await asyncio.get_running_loop().run_in_executor(self._executor, os.listdir, shelf)
+            names = await in_thread(self._executor, "listing blobs", partial(os.listdir, shelf))
             yield list(_digests(algorithm, names))
 
 

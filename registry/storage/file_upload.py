@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 from registry.domain.digest import Digest
 from registry.domain.upload import UploadState
@@ -18,8 +16,6 @@ from registry.storage.upload_record import UploadRecord
 
 _WRITE_OUT_EVERY = 16 * 1024 * 1024
 _READ_SIZE = 1024 * 1024
-
-T = TypeVar("T")
 
 
 class FileUpload:
@@ -113,12 +109,8 @@ class FileUpload:
     def _path(self, kind: str) -> Path:
         return self._directory.uploads / f"{self._id}.{kind}"
 
-    async def _in_thread(self, what: str, work: Callable[[], T]) -> T:
-        def translated() -> T:
-            with files.translated(what):
-                return work()
-
-        return await asyncio.get_running_loop().run_in_executor(self._executor, translated)
+    async def _in_thread(self, what: str, work: Callable[[], None]) -> None:
+        await files.in_thread(self._executor, what, work)
 
 
 def remove_files(directory: DataDirectory, upload_id: str) -> None:

@@ -10,18 +10,23 @@ metrics               leads to the counters of the running processes, in memory
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from registry.domain.digest import ALGORITHMS, Digest
 from registry.errors import RegistryError, StartupError, StorageFailure, StorageFull
 
+T = TypeVar("T")
+
+_MOST_BUFFERS = 1024  # IOV_MAX of writev(2)
 _WRITE_OUT = 2  # SYNC_FILE_RANGE_WRITE (linux/fs.h)
 
 
@@ -98,6 +103,26 @@ def translate(error: OSError, what: str) -> RegistryError:
     return StorageFailure(f"the registry's disk failed: {what}", {"error": os.strerror(error.errno or 0)})
 
 
+async def in_thread(executor: Executor, what: str, work: Callable[[], T]) -> T:
+    """Do some file work in a thread, its errors told as ours.
+
+    Where the caller is cancelled this still waits for the work, which is short: the caller will close the
+    descriptors that it works on, and another file may get their numbers.
+    """
+
+    def translating() -> T:
+        with translated(what):
+            return work()
+
+    working = asyncio.get_running_loop().run_in_executor(executor, translating)
+    try:
+        return await asyncio.shield(working)
+    finally:
+        while not working.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([working])
+
+
 def sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -125,6 +150,8 @@ def replace(source: Path, target: Path, executor: Executor) -> None:
 
 def write_all(descriptor: int, chunks: list[bytes]) -> int:
     """Write every byte; returns how many."""
+    if len(chunks) > _MOST_BUFFERS:
+        chunks = [b"".join(chunks)]
     total = sum(map(len, chunks))
     written = os.writev(descriptor, chunks)
     if written < total:

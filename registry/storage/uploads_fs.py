@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
@@ -23,11 +22,11 @@ import structlog
 
 from registry.domain.digest import Digest
 from registry.domain.upload import UploadState
-from registry.errors import BlobUploadUnknown, UploadBusy
+from registry.errors import BlobUploadUnknown, StorageFailure, UploadBusy
 from registry.ports import AbandonedUpload
 from registry.storage import hashing
 from registry.storage.file_upload import FileUpload, remove_files
-from registry.storage.files import DataDirectory, translated
+from registry.storage.files import DataDirectory, in_thread
 from registry.storage.upload_record import UploadRecord
 
 log = structlog.get_logger(__name__)
@@ -51,17 +50,16 @@ class FileUploads:
         upload_id = str(uuid.uuid4())
 
         def begin() -> UploadState:
-            with translated("beginning an upload"):
-                self._directory.check_room()
-                record = UploadRecord.new(repository, hashing.start(algorithm), algorithm, 0, self._boot)
-                record.save(self._path(upload_id, "state"))
+            self._directory.check_room()
+            record = UploadRecord.new(repository, hashing.start(algorithm), algorithm, 0, self._boot)
+            record.save(self._path(upload_id, "state"))
             return record.upload_state(upload_id)
 
-        return await self._in_thread(begin)
+        return await self._in_thread("beginning an upload", begin)
 
     async def state(self, repository: str, upload_id: str) -> UploadState:
         upload_id = _checked(upload_id)
-        told = await self._in_thread(partial(self._told, repository, upload_id))
+        told = await self._in_thread("looking for an upload", partial(self._told, repository, upload_id))
         if told is not None:
             return told
         async with self.open(repository, upload_id) as upload:
@@ -69,43 +67,50 @@ class FileUploads:
 
     def _told(self, repository: str, upload_id: str) -> UploadState | None:
         """What the client was told, without holding the session; None where the bytes have to be looked at."""
-        with translated("looking for an upload"):
-            record = self._record(repository, upload_id)
-            try:
-                size = self._path(upload_id, "data").stat().st_size
-            except FileNotFoundError:
-                size = 0
+        record = self._record(repository, upload_id)
+        try:
+            size = self._path(upload_id, "data").stat().st_size
+        except FileNotFoundError:
+            size = 0
         fresh = record.boot == self._boot and size >= record.offset and not record.publishing
         return record.upload_state(upload_id) if fresh else None
 
     @asynccontextmanager
     async def open(self, repository: str, upload_id: str) -> AsyncIterator[FileUpload]:
         upload_id = _checked(upload_id)
-        upload, descriptor = await self._in_thread(lambda: self._open(repository, upload_id))
+        upload, descriptor = await self._open_soon(repository, upload_id)
         try:
             yield upload
         finally:
             os.close(descriptor)
 
-    def _open(self, repository: str, upload_id: str) -> tuple[FileUpload, int]:
-        with translated("opening an upload"):
+    async def _open_soon(self, repository: str, upload_id: str) -> tuple[FileUpload, int]:
+        """Open a session; whoever clears up holds it for moments only, so a busy one is worth a short wait."""
+        for _ in range(_LOCK_TRIES):
             try:
-                descriptor = self._lock(upload_id)
+                return await self._in_thread("opening an upload", partial(self._open, repository, upload_id))
             except UploadBusy:
-                self._record(repository, upload_id)  # another repository's session is unknown, not busy
-                raise
-            try:
-                record = self._record(repository, upload_id)
-                size = os.fstat(descriptor).st_size
-                if record.publishing and size < max(record.offset, 1):  # its bytes are a blob by now
-                    raise _unknown(upload_id)
-                record, running = self._recovered(record, descriptor, size)
-                if size != record.offset:
-                    os.ftruncate(descriptor, record.offset)
-                os.lseek(descriptor, record.offset, os.SEEK_SET)
-            except BaseException:
-                os.close(descriptor)
-                raise
+                await asyncio.sleep(_LOCK_PAUSE)
+        return await self._in_thread("opening an upload", partial(self._open, repository, upload_id))
+
+    def _open(self, repository: str, upload_id: str) -> tuple[FileUpload, int]:
+        try:
+            descriptor = self._lock(upload_id)
+        except UploadBusy:
+            self._record(repository, upload_id)  # another repository's session is unknown, not busy
+            raise
+        try:
+            record = self._record(repository, upload_id)
+            size = os.fstat(descriptor).st_size
+            if record.publishing and size < max(record.offset, 1):  # its bytes are a blob by now
+                raise _unknown(upload_id)
+            record, running = self._recovered(record, descriptor, size)
+            if size != record.offset:
+                os.ftruncate(descriptor, record.offset)
+            os.lseek(descriptor, record.offset, os.SEEK_SET)
+        except BaseException:
+            os.close(descriptor)
+            raise
         return FileUpload(self._directory, self._executor, upload_id, descriptor, record, running), descriptor
 
     def _record(self, repository: str, upload_id: str) -> UploadRecord:
@@ -120,9 +125,11 @@ class FileUploads:
         if not state.exists():
             raise _unknown(upload_id)
         descriptor = os.open(state.with_suffix(".data"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if not _locked_soon(descriptor):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             os.close(descriptor)
-            raise UploadBusy("another request is writing to this upload", {"upload": upload_id})
+            raise UploadBusy("another request is writing to this upload", {"upload": upload_id}) from None
         if not state.exists():  # it ended while this request came: what O_CREAT made is not wanted
             remove_files(self._directory, upload_id)
             os.close(descriptor)
@@ -144,13 +151,13 @@ class FileUploads:
         return UploadRecord.new(record.repository, running, record.algorithm, record.offset, self._boot), running
 
     async def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
-        for upload_id in await self._in_thread(lambda: self._idle(before)):
+        for upload_id in await self._in_thread("listing the uploads", partial(self._idle, before)):
             try:
-                descriptor = await self._in_thread(partial(self._lock_abandoned, upload_id))
+                descriptor = await self._in_thread("locking an upload", partial(self._lock_abandoned, upload_id))
             except (UploadBusy, BlobUploadUnknown):
                 continue
-            except OSError as error:  # one that cannot be cleared up shall not keep the others
-                log.warning("an abandoned upload cannot be cleared up", upload=upload_id, error=str(error))
+            except StorageFailure as error:  # one that cannot be cleared up shall not keep the others
+                log.error("an abandoned upload cannot be cleared up", upload=upload_id, detail=error.detail)
                 continue
             try:
                 # Locking made ID.data anew where there was none: only the state says whether a client came since.
@@ -159,7 +166,7 @@ class FileUploads:
                 record = UploadRecord.load(self._path(upload_id, "state"))
                 published = Digest.parse(record.publishing) if record and record.publishing else None
                 yield AbandonedUpload(upload_id, published)
-                await self._in_thread(partial(remove_files, self._directory, upload_id))
+                await self._in_thread("clearing up", partial(remove_files, self._directory, upload_id))
             finally:
                 os.close(descriptor)
 
@@ -181,7 +188,7 @@ class FileUploads:
             )
             return frozenset(record.repository for record in records if record)
 
-        return await self._in_thread(active)
+        return await self._in_thread("listing the uploads", active)
 
     def _held(self, upload_id: str) -> bool:
         try:
@@ -200,38 +207,29 @@ class FileUploads:
         """Raises StorageFull or StorageFailure where no file can be written."""
 
         def probe() -> None:
-            with translated("writing to the data directory"):
-                path = self._path(str(uuid.uuid4()), "probe")
-                path.write_bytes(b"ready?")
+            path = self._path(str(uuid.uuid4()), "probe")
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+            try:
+                os.write(descriptor, b"ready?")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
                 path.unlink()
 
-        await self._in_thread(probe)
+        await self._in_thread("writing to the data directory", probe)
 
     def _sessions(self) -> Iterator[tuple[str, float]]:
         """Every session and when it had its last byte (or its beginning)."""
-        with translated("listing the uploads"):
-            newest: dict[str, float] = {}
-            for path in self._directory.uploads.iterdir():
-                newest[path.stem] = max(newest.get(path.stem, 0.0), _modified(path))
+        newest: dict[str, float] = {}
+        for path in self._directory.uploads.iterdir():
+            newest[path.stem] = max(newest.get(path.stem, 0.0), _modified(path))
         yield from newest.items()
 
     def _path(self, upload_id: str, kind: str) -> Path:
         return self._directory.uploads / f"{upload_id}.{kind}"
 
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-
-def _locked_soon(descriptor: int) -> bool:
-    """Take the lock; whoever clears up holds it for moments only, so a short wait is worth it."""
-    for _ in range(_LOCK_TRIES):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_LOCK_PAUSE)
-        else:
-            return True
-    return False
+    async def _in_thread(self, what: str, work: Callable[[], T]) -> T:
+        return await in_thread(self._executor, what, work)
 
 
 def _modified(path: Path) -> float:

@@ -111,6 +111,10 @@ class Metrics:
         """The collector removed `count` blobs."""
         self._collected.inc(count)
 
+    def journal_at(self, serial: int) -> None:
+        """The journal's last row at the start."""
+        self._serial.set(serial)
+
     def committed(self, changes: int, serial: int) -> None:
         """One commit of the node: how many changes it held, and the serial of its last journal row."""
         self._changes.observe(changes)

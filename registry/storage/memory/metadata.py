@@ -90,8 +90,8 @@ class MemoryMetadata:
     async def stored_size(self, digest: str) -> int | None:
         return self._sizes.get(digest)
 
-    async def garbage(self) -> Sequence[str]:
-        return sorted(self._garbage)
+    async def garbage(self, after: str = "") -> Sequence[str]:
+        return sorted(digest for digest in self._garbage if digest > after)
 
     async def check(self) -> None:
         """Memory can always be read."""
@@ -107,6 +107,7 @@ class MemoryMetadata:
         match change:
             case changes.LinkBlob():
                 self._sizes[change.digest] = change.size
+                self._garbage.discard(change.digest)
                 return self._link(change.repository, change.digest)
             case changes.MountBlob():
                 return self._mount(change)

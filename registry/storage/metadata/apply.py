@@ -71,6 +71,7 @@ def _link_blob(connection: Connection, change: LinkBlob, now: float) -> Outcome:
     size = connection.scalar(sql.BLOB_SIZE, {"d": change.digest})
     if size is None:
         connection.execute(sql.ADD_BLOB, {"digest": change.digest, "size": change.size})
+        connection.execute(sql.DROP_GARBAGE, {"d": change.digest})
     elif size != change.size:
         connection.execute(sql.SET_BLOB_SIZE, {"d": change.digest, "new_size": change.size})
     return _link(connection, _repository_made(connection, change.repository), change.digest, now)
@@ -237,9 +238,6 @@ def _delete_manifest(connection: Connection, change: DeleteManifest, now: float)
 def _drop_manifest(connection: Connection, repository: int, digest: str, now: float) -> None:
     """Remove a manifest; the grace time begins for what no other one needs."""
     key = {"r": repository, "d": digest}
-    targets = list(connection.scalars(sql.TARGETS, key))
+    connection.execute(sql.BEGIN_GRACE, {**key, "since": now})
     connection.execute(sql.DROP_REFERENCES, key)
     connection.execute(sql.DROP_MANIFEST, key)
-    for target in targets:
-        if not connection.scalar(sql.IS_TARGET, {"r": repository, "d": target}):
-            connection.execute(sql.SET_UNNEEDED, {"r": repository, "d": target, "since": now})

@@ -123,8 +123,8 @@ class CachedReader:
     async def stored_size(self, digest: str) -> int | None:
         return await self._reader.stored_size(digest)
 
-    async def garbage(self) -> Sequence[str]:
-        return await self._reader.garbage()
+    async def garbage(self, after: str = "") -> Sequence[str]:
+        return await self._reader.garbage(after)
 
     async def check(self) -> None:
         await self._reader.check()

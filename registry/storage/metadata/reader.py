@@ -73,7 +73,7 @@ _CHANGED = select(events.c.repository).where(events.c.serial > bindparam("after"
 _VARIABLES_AT_ONCE = 500
 _REFERRERS_WEIGHT = 4 * 1024 * 1024  # bytes of annotations: what is served at once has about the size of a manifest
 _HEAD = select(head.c.serial, head.c.unlinks)
-_GARBAGE = select(garbage.c.digest).limit(1000)
+_GARBAGE = select(garbage.c.digest).where(garbage.c.digest > bindparam("after")).order_by(garbage.c.digest).limit(1000)
 
 
 class SqlReader:
@@ -121,10 +121,10 @@ class SqlReader:
         with translated():
             return self._connection.scalar(_STORED_SIZE, {"digest": digest})
 
-    async def garbage(self) -> Sequence[str]:
+    async def garbage(self, after: str = "") -> Sequence[str]:
         """Digests whose bytes no repository has a link to any more, some of them at a time."""
         with translated():
-            return list(self._connection.scalars(_GARBAGE))
+            return list(self._connection.scalars(_GARBAGE, {"after": after}))
 
     async def repository_exists(self, repository: str) -> bool:
         with translated():

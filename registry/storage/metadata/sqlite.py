@@ -27,7 +27,7 @@ def open_engine(data: Path, *, read_only: bool) -> Engine:
         URL.create("sqlite", database=str(data / FILE_NAME)),
         poolclass=StaticPool,
         isolation_level="AUTOCOMMIT",
-        connect_args={"check_same_thread": False, "timeout": 30},
+        connect_args={"check_same_thread": False, "timeout": 5},
     )
 
     @event.listens_for(engine, "connect")

@@ -44,7 +44,20 @@ KNOWN_MANIFESTS = select(manifests.c.digest).where(
 
 ADD_REFERENCE = insert(references)
 _OF_MANIFEST = (references.c.repository_id == bindparam("r")) & (references.c.manifest == bindparam("d"))
-TARGETS = select(references.c.target).where(_OF_MANIFEST)
+_other = references.alias("other")
+BEGIN_GRACE = (
+    update(blob_links)
+    .where(
+        blob_links.c.repository_id == bindparam("r"),
+        blob_links.c.digest.in_(select(references.c.target).where(_OF_MANIFEST)),
+        ~exists().where(
+            _other.c.repository_id == bindparam("r"),
+            _other.c.target == blob_links.c.digest,
+            _other.c.manifest != bindparam("d"),
+        ),
+    )
+    .values(unneeded_since=bindparam("since"))
+)
 DROP_REFERENCES = delete(references).where(_OF_MANIFEST)
 IS_TARGET = select(exists().where(references.c.repository_id == bindparam("r"), references.c.target == bindparam("d")))
 

@@ -10,18 +10,18 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from registry.domain.changes import Change, Outcome
 from registry.domain.clock import Clock
-from registry.errors import RegistryError, StorageFailure
+from registry.errors import RegistryError, StorageFailure, Unavailable
 from registry.storage.metadata import journal
 from registry.storage.metadata.apply import apply
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.sqlite import translate
 
 _CHANGES_A_COMMIT = 256
-_WAITING_CHANGES = 10_000
+_WAITING_CHANGES = 2_000
 
 CommitObserver = Callable[[int, int], None]
 """Told after each commit, in the writer's thread: how many changes it held, the last serial of the journal."""
@@ -32,6 +32,14 @@ class _Waiting:
     change: Change
     answer: asyncio.Future[Outcome]
     outcome: Outcome | RegistryError | None = None
+
+
+class _ChokedError(Exception):
+    """The database could not take one change; nothing is wrong with the others of its batch."""
+
+    def __init__(self, waiting: _Waiting, error: RegistryError) -> None:
+        self.waiting = waiting
+        self.error = error
 
 
 class GroupCommitWriter:
@@ -64,7 +72,7 @@ class GroupCommitWriter:
         try:
             self._queue.put_nowait(_Waiting(change, answer))
         except queue.Full:
-            raise StorageFailure("too many changes wait for the database; try again later") from None
+            raise Unavailable("too many changes wait for the database; try again later") from None
         return await answer
 
     def _run(self) -> None:
@@ -87,39 +95,52 @@ class GroupCommitWriter:
         return batch, False
 
     def _commit(self, connection: Connection, batch: list[_Waiting]) -> None:
-        try:
-            self._transaction(connection, batch)
-        except RegistryError as error:
-            if len(batch) == 1:
-                batch[0].outcome = error
+        left = batch
+        while left:
+            try:
+                self._transaction(connection, left)
+            except _ChokedError as choked:
+                # One change that the database cannot take must not fail those that came with it.
+                choked.waiting.outcome = choked.error
+                left = [waiting for waiting in left if waiting is not choked.waiting]
+            except RegistryError as error:
+                for waiting in left:
+                    waiting.outcome = error
                 return
-            # One change that the database chokes on must not fail those that came with it.
-            for waiting in batch:
-                self._commit(connection, [waiting])
+            else:
+                return
+
+    def _apply(self, connection: Connection, waiting: _Waiting) -> None:
+        try:
+            waiting.outcome = apply(connection, waiting.change, self._clock())
+        except RegistryError as refusal:
+            waiting.outcome = refusal
+        except DBAPIError as error:
+            raise _ChokedError(waiting, translate(error)) from error
+        except Exception as error:
+            failure = StorageFailure("a change could not be made", {"error": repr(error)[:200]})
+            raise _ChokedError(waiting, failure) from error
 
     def _transaction(self, connection: Connection, batch: list[_Waiting]) -> None:
         try:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             for waiting in batch:
-                try:
-                    waiting.outcome = apply(connection, waiting.change, self._clock())
-                except RegistryError as refusal:
-                    waiting.outcome = refusal
+                self._apply(connection, waiting)
             serial = journal.last_serial(connection)
             connection.exec_driver_sql("COMMIT")
+        except _ChokedError:
+            _roll_back(connection)
+            raise
         except DBAPIError as error:
             _roll_back(connection)
             raise translate(error) from error
-        except Exception as error:
-            _roll_back(connection)
-            raise StorageFailure("a change could not be made", {"error": repr(error)[:200]}) from error
         self._commits.increment()
         self._on_commit(len(batch), serial)
 
 
 def _roll_back(connection: Connection) -> None:
     # After SQLITE_FULL and SQLITE_IOERR the database may have rolled back by itself; then this one is refused.
-    with suppress(DBAPIError):
+    with suppress(SQLAlchemyError):
         connection.exec_driver_sql("ROLLBACK")
 
 
