@@ -19,6 +19,8 @@ _SCRATCH_PREFIX = "shoal-metrics-"
 @contextmanager
 def sole_use(data: Path) -> Iterator[None]:
     """Hold the data directory; raises StartupError where another process has it."""
+    if data.exists() and not data.is_dir():
+        raise StartupError(f"the data directory {data} is a file; name another with --data")
     try:
         _make_durably(data)
         lock = os.open(data / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
