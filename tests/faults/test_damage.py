@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -131,18 +133,19 @@ def test_client_heals_an_image(node: Node) -> None:
 
 
 @pytest.mark.require("root")
-def test_unreadable_file(start_node: StartNode, tmp_path: Path) -> None:
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A folder of the user nobody whose path everybody may walk; tmp_path is for its owner alone."""
+    with tempfile.TemporaryDirectory(prefix="shoal-nobody-", dir="/tmp") as folder:
+        os.chmod(folder, 0o755)  # noqa: PTH101
+        os.chown(folder, 65534, 65534)
+        yield Path(folder)
+
+
+def test_unreadable_file(start_node: StartNode, open_place: Path) -> None:
     """The server runs as a user of its own and may not read the file: 500, told, logged; the rest goes on."""
-    place = tmp_path / "place"
-    place.mkdir()
-    os.chown(place, 65534, 65534)
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.stat().st_mode & 0o005 != 0o005:
-            folder.chmod(folder.stat().st_mode | 0o055)
-        if folder.name.startswith("pytest-"):
-            break
     node = start_node(
-        data=place / "data",
+        data=open_place / "data",
         prefix=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
         env={"TMPDIR": "/tmp"},
     )
