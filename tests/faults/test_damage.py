@@ -132,16 +132,16 @@ def test_client_heals_an_image(node: Node) -> None:
         client.check_image("app", made, "latest")
 
 
-@pytest.mark.require("root")
 @pytest.fixture
 def open_place() -> Iterator[Path]:
     """A folder of the user nobody whose path everybody may walk; tmp_path is for its owner alone."""
     with tempfile.TemporaryDirectory(prefix="shoal-nobody-", dir="/tmp") as folder:
-        os.chmod(folder, 0o755)  # noqa: PTH101
+        Path(folder).chmod(0o755)
         os.chown(folder, 65534, 65534)
         yield Path(folder)
 
 
+@pytest.mark.require("root")
 def test_unreadable_file(start_node: StartNode, open_place: Path) -> None:
     """The server runs as a user of its own and may not read the file: 500, told, logged; the rest goes on."""
     node = start_node(
