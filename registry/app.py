@@ -218,7 +218,7 @@ async def _node(
     housekeeping.start(settings.collect.interval)
     _greet(settings, Address(settings.server.listen.host, sockets[0].getsockname()[1]))
     process.metrics.journal_at(process.head_serial())
-    gc.freeze()
+    gc.freeze()  # what the start made stays: later collections need not walk it
 
     while not stop.is_set():
         await _first(stop, again)
@@ -314,7 +314,7 @@ async def _worker(
     stop, _ = _signals()
     node_gone = asyncio.create_task(node.run())
     await front.start()
-    gc.freeze()
+    gc.freeze()  # what the start made stays: later collections need not walk it
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, node_gone], return_when=asyncio.FIRST_COMPLETED)
     if not node_gone.done():

@@ -23,20 +23,18 @@ async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:
     content = call.request.content
     batch: list[bytes] = []
     size = 0
-    broken: ClientGone | None = None
-    while broken is None:
+    while True:
         try:
             chunk = await _next(content, min(_PAUSE, timeout) if batch else timeout)
-        except RequestTimeout as error:
-            if not batch:
-                broken = error
-                break
-            yield batch  # a client that pauses shall not hold memory meanwhile
-            batch, size = [], 0
-            continue
         except ClientGone as error:
-            broken = error
-            break
+            if not batch:
+                raise
+            # What did arrive is kept, so that a client on a bad line gets on; and one that pauses holds no memory.
+            yield batch
+            batch, size = [], 0
+            if not isinstance(error, RequestTimeout):
+                raise
+            continue
         if not chunk:
             break
         batch.append(chunk)
@@ -47,8 +45,6 @@ async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:
             batch, size = [], 0
     if batch:
         yield batch
-    if broken is not None:  # only now: what did arrive is kept, so that a client on a bad line gets on
-        raise broken
 
 
 class Budget:
