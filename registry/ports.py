@@ -12,11 +12,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from registry.domain.changes import Change, Outcome
+from registry.domain.changes import Change, LinkBlob, Outcome
 from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
 from registry.domain.events import JournalEvent
-from registry.domain.upload import UploadState
+from registry.domain.upload import Leftover, UploadSession, UploadState
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,23 @@ class StoredManifest:
 
 @dataclass(frozen=True, slots=True)
 class BlobLink:
-    """A blob as a repository knows it. `unneeded_since`: seconds since the epoch, None while a manifest needs it."""
+    """A blob as a repository knows it. `unneeded_since`: seconds since the epoch, None while a manifest needs it.
+
+    `location`: as of StoredBlob.
+    """
 
     size: int
     unneeded_since: float | None
+    location: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """Where the bytes of a blob are: in the object `location`, or in the file of its digest where that is ""."""
+
+    digest: Digest
+    size: int
+    location: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,19 @@ class BlobFile:
 
     def close(self) -> None:
         os.close(self.fd)
+
+
+class BlobStream(Protocol):
+    """The bytes of a blob that come from elsewhere, a part at a time."""
+
+    @property
+    def size(self) -> int: ...
+
+    def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """The bytes from `start` to before `stop`; fewer never pass for all. Raises StorageFailure, Unavailable."""
+        ...
+
+    def close(self) -> None: ...
 
 
 T = TypeVar("T")
@@ -90,8 +116,8 @@ class MetadataReader(Protocol):
         """Of those manifests that exist in the repository, the subject each one names."""
         ...
 
-    async def stored_size(self, digest: str) -> int | None:
-        """The size of a blob that some repository has, else None."""
+    async def stored(self, digest: str) -> StoredBlob | None:
+        """A blob that some repository has, else None."""
         ...
 
     async def garbage(self, after: str = "") -> Sequence[str]:
@@ -100,6 +126,24 @@ class MetadataReader(Protocol):
 
     async def check(self) -> None:
         """Raises StorageFailure where the database cannot be read."""
+        ...
+
+
+class SessionReader(Protocol):
+    """Reads of the upload sessions that are kept in the database, and of what the store holds in vain."""
+
+    async def upload(self, upload_id: str) -> UploadSession | None: ...
+
+    async def idle_uploads(self, before: float) -> Sequence[UploadSession]:
+        """Sessions whose last byte came before the time `before` and that nobody holds then; some at a time."""
+        ...
+
+    async def uploading_repositories(self, since: float) -> frozenset[str]:
+        """Repositories in which a session had a byte since the time `since`, or is held since."""
+        ...
+
+    async def leftovers(self, before: float) -> Sequence[Leftover]:
+        """What has been left over since before the time `before`, the oldest first; some at a time."""
         ...
 
 
@@ -135,21 +179,25 @@ class Removals(Protocol):
 
 
 class BlobStore(Protocol):
-    """The bytes of complete blobs, named by their digest."""
+    """The bytes of complete blobs."""
 
-    async def open(self, digest: Digest, size: int) -> BlobFile:
-        """The bytes of a blob of `size`; where fewer are there, whoever sends them has to notice.
+    async def open(self, blob: StoredBlob) -> BlobFile | BlobStream:
+        """The bytes of a blob; where fewer are there, whoever sends them has to notice.
 
         Raises BlobUnknown where they are absent, StorageFailure where they are more or cannot be read.
         """
         ...
 
-    def intact(self, digest: Digest, size: int) -> bool:
-        """Whether a blob of this size is there (its content is not read)."""
+    async def intact(self, blob: StoredBlob) -> bool:
+        """Whether a blob of this size is there, as far as can be told without reading it or asking afar."""
+        ...
+
+    async def url(self, blob: StoredBlob) -> str | None:
+        """Where a client can fetch the bytes by itself, for some minutes; None where it cannot."""
         ...
 
     async def remove(self, digest: Digest) -> None:
-        """Remove the bytes; no error where there are none."""
+        """Remove the file of a blob; no error where there is none."""
         ...
 
     def everything(self) -> AsyncIterator[Sequence[Digest]]:
@@ -179,8 +227,8 @@ class UploadWriter(Protocol):
         """The digest of all bytes so far."""
         ...
 
-    async def publish(self, digest: Digest) -> None:
-        """Make the bytes durable and complete as the blob `digest`; only their owner's row is missing then."""
+    async def publish(self, digest: Digest) -> LinkBlob:
+        """Make the bytes durable and complete as the blob `digest`; returns the change that makes it visible."""
         ...
 
     async def complete(self) -> None:

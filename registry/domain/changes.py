@@ -8,15 +8,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.domain.manifest import Manifest
+from registry.domain.upload import Leftover, UploadSession
 
 
 @dataclass(frozen=True, slots=True)
 class LinkBlob:
-    """The bytes of a blob are complete and durable: make it visible in a repository."""
+    """The bytes of a blob are complete and durable: make it visible in a repository.
+
+    `location`: the object that holds them, "" for the file that is named by the digest. What held them before is
+    given up. `upload`: the session in the database that ends with this, held by `holder`; refused with
+    BlobUploadUnknown where it is not.
+    """
 
     repository: str
     digest: str
     size: int
+    location: str = ""
+    upload: str = ""
+    holder: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +97,47 @@ class ForgetGarbage:
     digests: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BeginUpload:
+    """A session whose bytes will be staged in an object store."""
+
+    session: UploadSession
+
+
+@dataclass(frozen=True, slots=True)
+class HoldUpload:
+    """One request takes a session, or keeps it; refused with BlobUploadUnknown, UploadBusy."""
+
+    upload: str
+    repository: str
+    holder: str
+    now: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class SaveUpload:
+    """What a session has by now; refused with BlobUploadUnknown where `holder` does not hold it (any more)."""
+
+    session: UploadSession
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndUpload:
+    """A session ends without a blob; what the store may have of it is left over."""
+
+    upload: str
+    holder: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetLeftovers:
+    """These are removed from the store."""
+
+    leftovers: tuple[Leftover, ...]
+
+
 Change = (
     LinkBlob
     | MountBlob
@@ -98,6 +148,11 @@ Change = (
     | DeleteManifest
     | CollectBlobs
     | ForgetGarbage
+    | BeginUpload
+    | HoldUpload
+    | SaveUpload
+    | EndUpload
+    | ForgetLeftovers
 )
 
 

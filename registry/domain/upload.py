@@ -26,6 +26,74 @@ class UploadState:
 
 
 @dataclass(frozen=True, slots=True)
+class StagedPart:
+    """A part of a multipart upload that the store has; `etag` is opaque."""
+
+    etag: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadSession:
+    """A session whose bytes are staged in an object store: all that any node needs to go on with it.
+
+    The bytes up to `offset` are the parts of the multipart upload `multipart` of the object `key`, and after
+    them the small object `tail` (as a part it would be too small). Of a new object `tails` makes the name, so
+    that a session names what it may have left in the store before anything is there. `holder` is the request
+    that writes, until `held_until` (seconds since the epoch).
+    """
+
+    id: str
+    repository: str
+    algorithm: str
+    key: str
+    last_byte: float
+    offset: int = 0
+    hash_state: bytes = b""
+    multipart: str = ""
+    parts: tuple[StagedPart, ...] = ()
+    tails: int = 0
+    tail_size: int = 0
+    holder: str = ""
+    held_until: float = 0.0
+
+    @property
+    def state(self) -> UploadState:
+        return UploadState(self.id, self.repository, self.algorithm, self.offset)
+
+    @property
+    def tail(self) -> str:
+        """The object with the bytes that are in no part yet."""
+        return self.tail_of(self.tails)
+
+    @property
+    def next_tail(self) -> str:
+        """What the next such object will be called: it may be there before the session says so."""
+        return self.tail_of(self.tails + 1)
+
+    def tail_of(self, number: int) -> str:
+        return f"{self.key}.{number}"
+
+    def leftovers(self, kept: str = "") -> tuple[Leftover, ...]:
+        """What the store may hold of this session, but for the object `kept`."""
+        names = [self.key, self.next_tail] + ([self.tail] if self.tails else [])
+        objects = [Leftover(name) for name in names if name != kept]
+        return (*objects, Leftover(self.key, self.multipart or ANY_MULTIPART)) if kept != self.key else tuple(objects)
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """Something in the store that nothing needs: an object, or (where `multipart` is set) its unfinished upload."""
+
+    key: str
+    multipart: str = ""
+
+
+ANY_MULTIPART = "*"
+"""The multipart uploads of a key whose numbers nobody wrote down: a node died just as it began one."""
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkRange:
     """The bytes `start` to `end` of the blob, both included."""
 

@@ -51,7 +51,7 @@ class BlobHandlers:
         except BaseException:
             blob.close()
             raise
-        return await send.send_file(call, blob, wanted, headers, _TYPE)
+        return await send.send_blob(call, blob, wanted, headers, _TYPE)
 
     async def delete(self, call: Call) -> web.StreamResponse:
         repository = call.repository = parse_repository(call.parameters["name"])

@@ -1,11 +1,10 @@
-"""Sending a blob: whole, one range of it, or several, straight from its file."""
+"""Sending a blob: whole, one range of it, or several; straight from its file, or as it comes from elsewhere."""
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Mapping
-from typing import IO
+from contextlib import closing
 
 import structlog
 from aiohttp import web
@@ -13,20 +12,20 @@ from aiohttp import web
 from registry.http.ranges import ByteRange
 from registry.http.router import Call
 from registry.http.sendfile import SocketOutlet
-from registry.ports import BlobFile
+from registry.ports import BlobFile, BlobStream
 
 log = structlog.get_logger(__name__)
 
 _SLICE = 16 * 1024 * 1024
 
 
-async def send_file(
-    call: Call, blob: BlobFile, ranges: list[ByteRange], headers: Mapping[str, str], content_type: str
+async def send_blob(
+    call: Call, blob: BlobFile | BlobStream, ranges: list[ByteRange], headers: Mapping[str, str], content_type: str
 ) -> web.StreamResponse:
     """Answer with the bytes of an open blob, which is closed afterwards.
 
-    Where the file turns out shorter than the blob, the connection is cut: the client must not take
-    what it got for the whole.
+    Where there are fewer bytes than the blob has, the connection is cut: the client must not take what it
+    got for the whole.
     """
     headers = {
         **headers,
@@ -35,9 +34,9 @@ async def send_file(
         "Docker-Distribution-Api-Version": "registry/2.0",
         "X-Request-Id": call.id,
     }
-    with os.fdopen(blob.fd, "rb", buffering=0) as file:
+    with closing(blob):
         if len(ranges) > 1:
-            return await _send_several(call, file, blob.size, ranges, headers, content_type)
+            return await _send_several(call, blob, ranges, headers, content_type)
         wanted = ranges[0] if ranges else ByteRange(0, blob.size)
         response = web.StreamResponse(status=206 if ranges else 200, headers=headers)
         response.content_type = content_type
@@ -46,17 +45,17 @@ async def send_file(
             response.headers["Content-Range"] = wanted.content_range(blob.size)
         call.begun = True
         await response.prepare(call.request)
-        await _send_range(call, file, wanted)
+        await _send_range(call, response, blob, wanted)
         await response.write_eof()
         return response
 
 
 async def _send_several(
-    call: Call, file: IO[bytes], size: int, ranges: list[ByteRange], headers: Mapping[str, str], content_type: str
+    call: Call, blob: BlobFile | BlobStream, ranges: list[ByteRange], headers: Mapping[str, str], content_type: str
 ) -> web.StreamResponse:
     """multipart/byteranges (RFC 9110, section 14.6)."""
     boundary = secrets.token_hex(16)
-    heads = [_part_head(boundary, content_type, part.content_range(size)) for part in ranges]
+    heads = [_part_head(boundary, content_type, part.content_range(blob.size)) for part in ranges]
     end = f"\r\n--{boundary}--\r\n".encode()
     response = web.StreamResponse(status=206, headers=headers)
     response.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
@@ -65,7 +64,7 @@ async def _send_several(
     await response.prepare(call.request)
     for head, part in zip(heads, ranges, strict=True):
         await response.write(head)
-        await _send_range(call, file, part)
+        await _send_range(call, response, blob, part)
     await response.write(end)
     await response.write_eof()
     return response
@@ -75,16 +74,28 @@ def _part_head(boundary: str, content_type: str, content_range: str) -> bytes:
     return f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {content_range}\r\n\r\n".encode()
 
 
-async def _send_range(call: Call, file: IO[bytes], wanted: ByteRange) -> None:
+async def _send_range(call: Call, response: web.StreamResponse, blob: BlobFile | BlobStream, wanted: ByteRange) -> None:
     if wanted.length == 0:
         return
+    before = call.sent
+    if isinstance(blob, BlobFile):
+        await _send_file(call, blob, wanted)
+    else:
+        async for chunk in blob.read(wanted.start, wanted.stop):
+            await response.write(chunk)
+            call.sent += len(chunk)
+    if call.sent - before < wanted.length:
+        log.error("blob is damaged: it is too short, the transfer was cut", id=call.id, at=wanted.start + call.sent)
+        raise ConnectionResetError("there are fewer bytes than the blob has")
+
+
+async def _send_file(call: Call, blob: BlobFile, wanted: ByteRange) -> None:
     async with SocketOutlet(call.request) as outlet:
         position = wanted.start
         while position < wanted.stop:
             stop = min(position + _SLICE, wanted.stop)
-            sent = await outlet.send(file.fileno(), position, stop)
+            sent = await outlet.send(blob.fd, position, stop)
             call.sent += sent
             position += sent
             if position < stop:
-                log.error("blob is damaged: its file is too short, the transfer was cut", id=call.id, at=position)
-                raise ConnectionResetError("the file of the blob is too short")
+                return

@@ -40,6 +40,10 @@ _CHANGE_TYPES: dict[str, type[Any]] = {
         changes.DeleteTag,
         changes.DeleteManifest,
         changes.ForgetGarbage,
+        changes.BeginUpload,
+        changes.HoldUpload,
+        changes.SaveUpload,
+        changes.EndUpload,
     )
 }
 

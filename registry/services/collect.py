@@ -72,7 +72,7 @@ class Collector:
             for number, digest in enumerate(digests):
                 if number % _BLOBS_A_BREATH == 0:
                     await asyncio.sleep(0)
-                if await self._reader.stored_size(str(digest)) is None and await self._remove_unless_linked(digest):
+                if not await self._in_its_file(str(digest)) and await self._remove_unless_linked(digest):
                     count += 1
         return count
 
@@ -108,7 +108,7 @@ class Collector:
                 digest = Digest.parse(text)
                 if not await alone.enter_async_context(self._removals.removal(digest)):
                     continue  # somebody is completing it just now: next round
-                if await self._reader.stored_size(text) is None:
+                if not await self._in_its_file(text):
                     if not await self._remove(digest):
                         continue
                     removed += 1
@@ -120,9 +120,14 @@ class Collector:
     async def _remove_unless_linked(self, digest: Digest) -> bool:
         """Remove the bytes of a blob that no repository has and nobody is completing; whether it did."""
         async with self._removals.removal(digest) as alone:
-            if not alone or await self._reader.stored_size(str(digest)) is not None:
+            if not alone or await self._in_its_file(str(digest)):
                 return False
             return await self._remove(digest)
+
+    async def _in_its_file(self, digest: str) -> bool:
+        """Whether the bytes that a repository has are those in the file of the digest."""
+        stored = await self._reader.stored(digest)
+        return stored is not None and stored.location == ""
 
     async def _remove(self, digest: Digest) -> bool:
         """Remove bytes; one blob that cannot be removed shall not keep the others."""

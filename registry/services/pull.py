@@ -12,7 +12,7 @@ from registry.domain.digest import Digest
 from registry.domain.manifest import IMAGE_TYPES, INDEX_TYPES, default_platform
 from registry.domain.names import Reference
 from registry.errors import BlobUnknown, ManifestUnknown
-from registry.ports import BlobFile, BlobStore, Changes, MetadataReader, StoredManifest
+from registry.ports import BlobFile, BlobStore, BlobStream, Changes, MetadataReader, StoredBlob, StoredManifest
 
 log = structlog.get_logger(__name__)
 
@@ -59,22 +59,31 @@ class PullService:
         A file of another size counts as absent, so that a client which asks before it pushes heals it.
         """
         link = await self._reader.blob(repository, str(digest))
-        if link is None or not self._blobs.intact(digest, link.size):
+        if link is None or not await self._blobs.intact(StoredBlob(digest, link.size, link.location)):
             raise _unknown(digest)
         if link.unneeded_since is not None and self._clock() - link.unneeded_since > self._grace / 2:
             # The client will count on this blob in the manifest that it pushes next.
             await self._changes.submit(KeepBlob(repository, str(digest)))
         return link.size
 
-    async def open_blob(self, repository: str, digest: Digest) -> BlobFile:
-        """The bytes of a blob, `size` as it was pushed; raises BlobUnknown, StorageFailure."""
+    async def blob(self, repository: str, digest: Digest) -> StoredBlob:
+        """Where the bytes of a blob of this repository are; raises BlobUnknown."""
         link = await self._reader.blob(repository, str(digest))
         if link is None:
             raise _unknown(digest)
+        return StoredBlob(digest, link.size, link.location)
+
+    async def blob_url(self, repository: str, digest: Digest) -> str | None:
+        """Where a client can fetch a blob by itself, if it can; raises BlobUnknown."""
+        return await self._blobs.url(await self.blob(repository, digest))
+
+    async def open_blob(self, repository: str, digest: Digest) -> BlobFile | BlobStream:
+        """The bytes of a blob, `size` as it was pushed; raises BlobUnknown, StorageFailure, Unavailable."""
+        blob = await self.blob(repository, digest)
         try:
-            return await self._blobs.open(digest, link.size)
+            return await self._blobs.open(blob)
         except BlobUnknown:
-            log.error("blob is damaged: its file is missing", repository=repository, digest=str(digest))
+            log.error("blob is damaged: its bytes are missing", repository=repository, digest=str(digest))
             raise
 
 

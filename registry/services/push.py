@@ -11,11 +11,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 
-from registry.domain.changes import LinkBlob, MountBlob
+from registry.domain.changes import MountBlob
 from registry.domain.digest import Digest
 from registry.domain.upload import ChunkRange, UploadState, check_chunk, check_digest, check_received
 from registry.errors import BlobUnknown, BlobUploadUnknown, ClientGone, StorageFailure, StorageFull
-from registry.ports import BlobStore, Changes, Leases, MetadataReader, UploadStore, UploadWriter
+from registry.ports import BlobStore, Changes, Leases, MetadataReader, StoredBlob, UploadStore, UploadWriter
 
 Body = AsyncIterator[Sequence[bytes]]
 """The body of a request, in batches of chunks. Raises ClientGone or RequestTimeout when it breaks off."""
@@ -38,8 +38,8 @@ class PushService:
 
     async def mount(self, repository: str, digest: Digest, source: str | None) -> bool:
         """Make a blob of another repository visible here; False where there is none, or its file is damaged."""
-        size = await self._reader.stored_size(str(digest))
-        if size is None or not self._blobs.intact(digest, size):
+        stored = await self._reader.stored(str(digest))
+        if stored is None or not await self._blobs.intact(stored):
             return False
         try:
             await self._changes.submit(MountBlob(repository, source, str(digest)))
@@ -75,7 +75,7 @@ class PushService:
         except BlobUploadUnknown:
             # Perhaps a client asks again whose answer was lost: its blob is there, and that is what it asks.
             link = await self._reader.blob(repository, str(digest))
-            if link is None or not self._blobs.intact(digest, link.size):
+            if link is None or not await self._blobs.intact(StoredBlob(digest, link.size, link.location)):
                 raise
 
     async def _finish(
@@ -94,8 +94,7 @@ class PushService:
             check_received(content_range, received)
             check_digest(digest, await upload.digest())
             async with self._leases.hold(digest):
-                await upload.publish(digest)
-                await self._changes.submit(LinkBlob(repository, str(digest), upload.state.offset))
+                await self._changes.submit(await upload.publish(digest))
             await upload.complete()
 
     async def push_at_once(self, repository: str, digest: Digest, body: Body) -> None:

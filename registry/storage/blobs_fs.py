@@ -10,7 +10,7 @@ from functools import partial
 
 from registry.domain.digest import Digest
 from registry.errors import BlobUnknown, DigestInvalid, StorageFailure
-from registry.ports import BlobFile
+from registry.ports import BlobFile, StoredBlob
 from registry.storage.files import DataDirectory, in_thread, translated
 
 
@@ -21,7 +21,8 @@ class FileBlobs:
         self._directory = directory
         self._executor = executor
 
-    async def open(self, digest: Digest, size: int) -> BlobFile:
+    async def open(self, blob: StoredBlob) -> BlobFile:
+        digest, size = blob.digest, blob.size
         # Opening is done here and not in a thread: the name is nearly always in the kernel's cache.
         with translated("opening a blob"):
             try:
@@ -36,14 +37,17 @@ class FileBlobs:
             raise StorageFailure("the bytes of this blob were changed; push it again", {"digest": str(digest)})
         return BlobFile(descriptor, size)
 
-    def intact(self, digest: Digest, size: int) -> bool:
+    async def intact(self, blob: StoredBlob) -> bool:
         try:
-            return self._directory.blob(digest).stat().st_size == size
+            return self._directory.blob(blob.digest).stat().st_size == blob.size
         except FileNotFoundError:
             return False
         except OSError as error:
             with translated("looking for a blob"):
                 raise error
+
+    async def url(self, blob: StoredBlob) -> None:
+        return None
 
     async def remove(self, digest: Digest) -> None:
         await in_thread(

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from pathlib import Path
 
+from registry.domain.changes import LinkBlob
 from registry.domain.digest import Digest
 from registry.domain.upload import UploadState
 from registry.storage import files, hashing
@@ -88,7 +89,7 @@ class FileUpload:
             self._hash.update(chunk)
             self._hashed_to += len(chunk)
 
-    async def publish(self, digest: Digest) -> None:
+    async def publish(self, digest: Digest) -> LinkBlob:
         def publish() -> None:
             os.fsync(self._descriptor)
             # From here on, a crash before the blob's row is written leaves a file that nothing names:
@@ -98,6 +99,7 @@ class FileUpload:
             files.replace(self._path("data"), self._directory.blob(digest), self._executor)
 
         await self._in_thread("completing a blob", publish)
+        return LinkBlob(self._record.repository, str(digest), self._offset)
 
     async def complete(self) -> None:
         await self._in_thread("ending an upload", self._path("state").unlink)

@@ -60,7 +60,7 @@ class TestNothing:
         assert await reader.manifest_by_tag(REPO, "latest") is None
         assert await reader.manifest_by_digest(REPO, digest) is None
         assert await reader.blob(REPO, digest) is None
-        assert await reader.stored_size(digest) is None
+        assert await reader.stored(digest) is None
         assert not await reader.repository_exists(REPO)
         assert list(await reader.tags(REPO, "", 10)) == []
         assert list(await reader.repositories("", 10)) == []
@@ -75,7 +75,7 @@ class TestLinkBlob:
         assert await metadata.changes.submit(LinkBlob(REPO, blob.digest, blob.size)) == Outcome(changed=True)
         assert await metadata.reader.blob(REPO, blob.digest) == BlobLink(blob.size, metadata.clock())
         assert await metadata.reader.blob(OTHER, blob.digest) is None
-        assert await metadata.reader.stored_size(blob.digest) is not None
+        assert await metadata.reader.stored(blob.digest) is not None
         assert await metadata.reader.repository_exists(REPO)
 
     async def test_a_repository_without_a_manifest_is_not_listed(self, metadata: Metadata) -> None:
@@ -144,9 +144,9 @@ class TestDeleteBlob:
         assert await metadata.reader.blob(REPO, blob.digest) is not None
         assert await metadata.changes.submit(DeleteBlob(REPO, blob.digest)) == Outcome()
         assert await metadata.reader.blob(REPO, blob.digest) is None
-        assert await metadata.reader.stored_size(blob.digest) is not None
+        assert await metadata.reader.stored(blob.digest) is not None
         assert await metadata.changes.submit(DeleteBlob(OTHER, blob.digest)) == Outcome(digests=(blob.digest,))
-        assert await metadata.reader.stored_size(blob.digest) is None
+        assert await metadata.reader.stored(blob.digest) is None
         assert list(await metadata.reader.garbage()) == [blob.digest]
 
     async def test_is_refused_while_a_manifest_of_the_repository_needs_it(self, metadata: Metadata) -> None:
@@ -172,7 +172,7 @@ class TestDeleteBlob:
         assert list(await metadata.reader.garbage()) == [blob.digest]
         assert list(await metadata.reader.garbage(blob.digest)) == []
         await push_blobs(metadata, REPO, blob)
-        assert await metadata.reader.stored_size(blob.digest) is not None
+        assert await metadata.reader.stored(blob.digest) is not None
         assert list(await metadata.reader.garbage()) == []
         await metadata.node.submit(ForgetGarbage((blob.digest,)))
         assert await metadata.reader.blob(REPO, blob.digest) is not None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import uuid
 
@@ -12,8 +11,9 @@ import pytest
 from registry.domain.digest import ALGORITHMS, Digest
 from registry.domain.upload import UploadState
 from registry.errors import BlobUnknown, BlobUploadUnknown, StorageFailure, StorageFull, UploadBusy
-from registry.ports import AbandonedUpload
+from registry.ports import AbandonedUpload, StoredBlob
 from tests.contracts.adapters import Stores
+from tests.harness.blobs import content_of
 
 REPO = "library/one"
 CONTENT = b"some bytes of a layer" * 1000
@@ -39,10 +39,10 @@ async def publish(stores: Stores, content: bytes = CONTENT, algorithm: str = "sh
 
 
 async def read(stores: Stores, digest: Digest, size: int) -> bytes:
-    blob = await stores.blobs.open(digest, size)
+    blob = await stores.blobs.open(StoredBlob(digest, size))
     try:
         assert blob.size == size
-        return os.pread(blob.fd, size + 100, 0)
+        return await content_of(blob, size + 100)
     finally:
         blob.close()
 
@@ -159,22 +159,22 @@ class TestBlobs:
     @pytest.mark.parametrize("content", [b"", b"x", CONTENT])
     async def test_are_there_once_published(self, stores: Stores, algorithm: str, content: bytes) -> None:
         digest = Digest.of(content, algorithm)
-        assert not stores.blobs.intact(digest, len(content))
+        assert not await stores.blobs.intact(StoredBlob(digest, len(content)))
         assert await publish(stores, content, algorithm) == digest
-        assert stores.blobs.intact(digest, len(content))
-        assert not stores.blobs.intact(digest, len(content) + 1)
+        assert await stores.blobs.intact(StoredBlob(digest, len(content)))
+        assert not await stores.blobs.intact(StoredBlob(digest, len(content) + 1))
         assert await read(stores, digest, len(content)) == content
 
     async def test_publishing_again_heals_what_was_damaged(self, stores: Stores) -> None:
         await publish(stores)
         stores.damage(DIGEST, b"short")
-        assert not stores.blobs.intact(DIGEST, len(CONTENT))
+        assert not await stores.blobs.intact(StoredBlob(DIGEST, len(CONTENT)))
         await publish(stores)
         assert await read(stores, DIGEST, len(CONTENT)) == CONTENT
 
     async def test_that_are_absent(self, stores: Stores) -> None:
         with pytest.raises(BlobUnknown):
-            await stores.blobs.open(DIGEST, 3)
+            await stores.blobs.open(StoredBlob(DIGEST, 3))
         await stores.blobs.remove(DIGEST)
 
     async def test_that_are_too_short_open_with_the_size_they_should_have(self, stores: Stores) -> None:
@@ -186,18 +186,18 @@ class TestBlobs:
     async def test_that_are_too_long_do_not_open(self, stores: Stores) -> None:
         await publish(stores)
         with pytest.raises(StorageFailure):
-            await stores.blobs.open(DIGEST, len(CONTENT) - 1)
+            await stores.blobs.open(StoredBlob(DIGEST, len(CONTENT) - 1))
 
     async def test_are_gone_once_removed_but_open_ones_can_be_read_to_the_end(self, stores: Stores) -> None:
         await publish(stores)
-        blob = await stores.blobs.open(DIGEST, len(CONTENT))
+        blob = await stores.blobs.open(StoredBlob(DIGEST, len(CONTENT)))
         await stores.blobs.remove(DIGEST)
         await stores.blobs.remove(DIGEST)
-        assert os.pread(blob.fd, len(CONTENT), 0) == CONTENT
+        assert await content_of(blob, len(CONTENT)) == CONTENT
         blob.close()
-        assert not stores.blobs.intact(DIGEST, len(CONTENT))
+        assert not await stores.blobs.intact(StoredBlob(DIGEST, len(CONTENT)))
         with pytest.raises(BlobUnknown):
-            await stores.blobs.open(DIGEST, len(CONTENT))
+            await stores.blobs.open(StoredBlob(DIGEST, len(CONTENT)))
 
 
 class TestAbandoned:

@@ -87,7 +87,7 @@ async def seen(metadata: Metadata) -> list[object]:
         for subject in (small_image().digest, IMAGES[0].digest):
             found.append(list((await reader.referrers(name, subject, None, "", 10)).entries))
         found.append(await reader.subjects(name, [manifest.digest for manifest in MANIFESTS]))
-    found += [await reader.stored_size(blob.digest) for blob in BLOBS]
+    found += [await reader.stored(blob.digest) for blob in BLOBS]
     found += [list(await reader.repositories("", 10)), sorted(await reader.garbage())]
     for event in await metadata.journal.events(1, 1000):
         found.append((event.serial, event.kind, event.repository, event.payload, event.content))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from registry.domain.digest import Digest
 from registry.errors import BlobUnknown, StorageFailure
-from registry.ports import BlobFile
+from registry.ports import BlobFile, StoredBlob
 
 
 class MemoryBlobs:
@@ -16,7 +16,8 @@ class MemoryBlobs:
     def __init__(self) -> None:
         self.contents: dict[Digest, bytes] = {}
 
-    async def open(self, digest: Digest, size: int) -> BlobFile:
+    async def open(self, blob: StoredBlob) -> BlobFile:
+        digest, size = blob.digest, blob.size
         content = self.contents.get(digest)
         if content is None:
             raise BlobUnknown("the bytes of this blob are missing; push it again", {"digest": str(digest)})
@@ -28,8 +29,11 @@ class MemoryBlobs:
         os.lseek(descriptor, 0, os.SEEK_SET)
         return BlobFile(descriptor, size)
 
-    def intact(self, digest: Digest, size: int) -> bool:
-        return digest in self.contents and len(self.contents[digest]) == size
+    async def intact(self, blob: StoredBlob) -> bool:
+        return len(self.contents.get(blob.digest, b"")) == blob.size and blob.digest in self.contents
+
+    async def url(self, blob: StoredBlob) -> None:
+        return None
 
     async def remove(self, digest: Digest) -> None:
         self.contents.pop(digest, None)

@@ -6,16 +6,25 @@ import json
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from registry.domain import changes, events
 from registry.domain.changes import Change, Outcome
 from registry.domain.clock import Clock
 from registry.domain.descriptor import Descriptor
+from registry.domain.digest import Digest
 from registry.domain.events import JournalEvent
 from registry.domain.manifest import Manifest, RefKind
-from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
-from registry.ports import BlobLink, Page, StoredManifest
+from registry.domain.upload import Leftover, UploadSession
+from registry.errors import (
+    BlobInUse,
+    BlobUnknown,
+    BlobUploadUnknown,
+    ManifestBlobUnknown,
+    ManifestUnknown,
+    UploadBusy,
+)
+from registry.ports import BlobLink, Page, StoredBlob, StoredManifest
 
 _EPOCH = 1
 
@@ -39,12 +48,14 @@ class _Repository:
 
 
 class MemoryMetadata:
-    """MetadataReader, Journal and Changes in one."""
+    """MetadataReader, SessionReader, Journal and Changes in one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._repositories: defaultdict[str, _Repository] = defaultdict(_Repository)
-        self._sizes: dict[str, int] = {}
+        self._blobs: dict[str, StoredBlob] = {}
+        self._sessions: dict[str, UploadSession] = {}
+        self._leftovers: dict[Leftover, float] = {}
         self._garbage: set[str] = set()
         self._journal: list[JournalEvent] = []
         self._append(events.EPOCH_BEGIN, "", {"id": secrets.token_hex(16)})
@@ -61,7 +72,10 @@ class MemoryMetadata:
 
     async def blob(self, repository: str, digest: str) -> BlobLink | None:
         links = self._look(repository).links
-        return BlobLink(self._sizes[digest], links[digest]) if digest in links else None
+        if digest not in links:
+            return None
+        blob = self._blobs[digest]
+        return BlobLink(blob.size, links[digest], blob.location)
 
     async def repository_exists(self, repository: str) -> bool:
         return repository in self._repositories
@@ -87,14 +101,31 @@ class MemoryMetadata:
         manifests = self._look(repository).manifests
         return {digest: manifests[digest].subject for digest in digests if digest in manifests}
 
-    async def stored_size(self, digest: str) -> int | None:
-        return self._sizes.get(digest)
+    async def stored(self, digest: str) -> StoredBlob | None:
+        return self._blobs.get(digest)
 
     async def garbage(self, after: str = "") -> Sequence[str]:
         return sorted(digest for digest in self._garbage if digest > after)
 
     async def check(self) -> None:
         """Memory can always be read."""
+
+    # SessionReader
+
+    async def upload(self, upload_id: str) -> UploadSession | None:
+        return self._sessions.get(upload_id)
+
+    async def idle_uploads(self, before: float) -> Sequence[UploadSession]:
+        idle = [found for found in self._sessions.values() if max(found.last_byte, found.held_until) < before]
+        return sorted(idle, key=lambda session: session.last_byte)
+
+    async def uploading_repositories(self, since: float) -> frozenset[str]:
+        found = self._sessions.values()
+        return frozenset(session.repository for session in found if max(session.last_byte, session.held_until) >= since)
+
+    async def leftovers(self, before: float) -> Sequence[Leftover]:
+        old = [(since, left.key, left.multipart) for left, since in self._leftovers.items() if since < before]
+        return [Leftover(key, multipart) for _, key, multipart in sorted(old)]
 
     # Journal
 
@@ -106,9 +137,7 @@ class MemoryMetadata:
     async def submit(self, change: Change) -> Outcome:
         match change:
             case changes.LinkBlob():
-                self._sizes[change.digest] = change.size
-                self._garbage.discard(change.digest)
-                return self._link(change.repository, change.digest)
+                return self._link_blob(change)
             case changes.MountBlob():
                 return self._mount(change)
             case changes.KeepBlob():
@@ -128,6 +157,27 @@ class MemoryMetadata:
             case changes.ForgetGarbage():
                 self._garbage.difference_update(change.digests)
                 return Outcome()
+            case changes.BeginUpload():
+                self._sessions.setdefault(change.session.id, change.session)
+                return Outcome()
+            case changes.HoldUpload():
+                return self._hold(change)
+            case changes.SaveUpload():
+                before = self._held(change.session.id, change.holder)
+                if before.tails and before.tails != change.session.tails:
+                    self._leave_behind([Leftover(before.tail)])
+                self._sessions[before.id] = change.session
+                return Outcome()
+            case changes.EndUpload():
+                if change.upload not in self._sessions:
+                    return Outcome(changed=False)
+                self._leave_behind(self._held(change.upload, change.holder).leftovers())
+                del self._sessions[change.upload]
+                return Outcome()
+            case changes.ForgetLeftovers():
+                for leftover in change.leftovers:
+                    self._leftovers.pop(leftover, None)
+                return Outcome()
 
     def _look(self, repository: str) -> _Repository:
         """What is there to be read; looking at a repository does not make it."""
@@ -136,6 +186,44 @@ class MemoryMetadata:
     def _linked(self, repository: str, digest: str) -> None:
         if digest not in self._look(repository).links:
             raise BlobUnknown("no such blob in this repository", {"digest": digest})
+
+    def _link_blob(self, change: changes.LinkBlob) -> Outcome:
+        before = self._blobs.get(change.digest)
+        if change.upload and not (before and before.location == change.location):
+            session = self._held(change.upload, change.holder)
+            self._leave_behind(session.leftovers(kept=change.location))
+            del self._sessions[session.id]
+        self._blobs[change.digest] = StoredBlob(Digest.parse(change.digest), change.size, change.location)
+        if before is not None and before.location != change.location:
+            self._give_up(before)
+        if not change.location:
+            self._garbage.discard(change.digest)
+        return self._link(change.repository, change.digest)
+
+    def _give_up(self, blob: StoredBlob) -> None:
+        if blob.location:
+            self._leave_behind([Leftover(blob.location)])
+        else:
+            self._garbage.add(str(blob.digest))
+
+    def _leave_behind(self, found: Iterable[Leftover]) -> None:
+        for leftover in found:
+            self._leftovers.setdefault(leftover, self._clock())
+
+    def _hold(self, change: changes.HoldUpload) -> Outcome:
+        session = self._sessions.get(change.upload)
+        if session is None or session.repository != change.repository:
+            raise _unknown(change.upload)
+        if session.holder not in ("", change.holder) and session.held_until > change.now:
+            raise UploadBusy("another request is writing to this upload", {"upload": change.upload})
+        self._sessions[session.id] = replace(session, holder=change.holder, held_until=change.until)
+        return Outcome()
+
+    def _held(self, upload: str, holder: str) -> UploadSession:
+        session = self._sessions.get(upload)
+        if session is None or session.holder != holder:
+            raise _unknown(upload)
+        return session
 
     def _link(self, name: str, digest: str) -> Outcome:
         repository = self._repositories[name]
@@ -162,8 +250,7 @@ class MemoryMetadata:
         del self._repositories[name].links[digest]
         if any(digest in repository.links for repository in self._repositories.values()):
             return ()
-        del self._sizes[digest]
-        self._garbage.add(digest)
+        self._give_up(self._blobs.pop(digest))
         return (digest,)
 
     def _collect(self, change: changes.CollectBlobs) -> Outcome:
@@ -224,3 +311,7 @@ class MemoryMetadata:
         document = json.dumps(payload, separators=(",", ":"), sort_keys=True).encode()
         chain = events.link(previous, serial, _EPOCH, now, kind, repository, document, content)
         self._journal.append(JournalEvent(serial, _EPOCH, now, kind, repository, document, content, chain))
+
+
+def _unknown(upload: str) -> BlobUploadUnknown:
+    return BlobUploadUnknown("no such upload: it ended, was cancelled or expired", {"upload": upload[:64]})

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from registry.domain.changes import LinkBlob
 from registry.domain.clock import Clock
 from registry.domain.digest import Digest
 from registry.domain.upload import UploadState
@@ -119,9 +120,11 @@ class MemoryUpload:
     async def digest(self) -> Digest:
         return Digest.of(bytes(self._content), self._algorithm)
 
-    async def publish(self, digest: Digest) -> None:
+    async def publish(self, digest: Digest) -> LinkBlob:
+        link = LinkBlob(self._session.repository, str(digest), len(self._content))
         self._store.blobs.contents[digest] = bytes(self._content)
         self._session.content, self._session.published = b"", digest
+        return link
 
     async def complete(self) -> None:
         self._store.sessions.pop(self._id, None)

@@ -9,21 +9,27 @@ from sqlalchemy import Connection
 
 from registry.domain import events
 from registry.domain.changes import (
+    BeginUpload,
     Change,
     CollectBlobs,
     DeleteBlob,
     DeleteManifest,
     DeleteTag,
+    EndUpload,
     ForgetGarbage,
+    ForgetLeftovers,
+    HoldUpload,
     KeepBlob,
     LinkBlob,
     MountBlob,
     Outcome,
     PutManifest,
+    SaveUpload,
 )
 from registry.domain.manifest import Manifest, RefKind
+from registry.domain.upload import Leftover
 from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
-from registry.storage.metadata import journal
+from registry.storage.metadata import journal, sessions
 from registry.storage.metadata import statements as sql
 
 _VARIABLES_AT_ONCE = 500
@@ -39,7 +45,7 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
         case KeepBlob():
             return _keep_blob(connection, change, now)
         case DeleteBlob():
-            return _delete_blob(connection, change)
+            return _delete_blob(connection, change, now)
         case PutManifest():
             return _put_manifest(connection, change, now)
         case DeleteTag():
@@ -47,11 +53,21 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
         case DeleteManifest():
             return _delete_manifest(connection, change, now)
         case CollectBlobs():
-            return _collect_blobs(connection, change)
+            return _collect_blobs(connection, change, now)
         case ForgetGarbage():
             for digest in change.digests:
                 connection.execute(sql.DROP_GARBAGE, {"d": digest})
             return Outcome()
+        case BeginUpload():
+            return sessions.begin(connection, change)
+        case HoldUpload():
+            return sessions.hold(connection, change)
+        case SaveUpload():
+            return sessions.save(connection, change, now)
+        case EndUpload():
+            return sessions.end(connection, change, now)
+        case ForgetLeftovers():
+            return sessions.forget(connection, change)
 
 
 def _repository(connection: Connection, name: str) -> int | None:
@@ -68,13 +84,30 @@ def _repository_made(connection: Connection, name: str) -> int:
 
 
 def _link_blob(connection: Connection, change: LinkBlob, now: float) -> Outcome:
-    size = connection.scalar(sql.BLOB_SIZE, {"d": change.digest})
-    if size is None:
-        connection.execute(sql.ADD_BLOB, {"digest": change.digest, "size": change.size})
+    before = connection.execute(sql.BLOB, {"d": change.digest}).one_or_none()
+    linked_already = before is not None and before.location == change.location != ""
+    if change.upload and not linked_already:  # else the answer was lost, and this is the same change again
+        sessions.become_blob(connection, change, now)
+    if before is None:
+        new = {"digest": change.digest, "size": change.size, "location": change.location}
+        connection.execute(sql.ADD_BLOB, new)
+    elif (before.size, before.location) != (change.size, change.location):
+        new = {"d": change.digest, "new_size": change.size, "new_location": change.location}
+        connection.execute(sql.SET_BLOB, new)
+        if before.location != change.location:
+            _give_up(connection, change.digest, before.location, now)
+            connection.execute(sql.COUNT_UNLINK)
+    if not change.location:
         connection.execute(sql.DROP_GARBAGE, {"d": change.digest})
-    elif size != change.size:
-        connection.execute(sql.SET_BLOB_SIZE, {"d": change.digest, "new_size": change.size})
     return _link(connection, _repository_made(connection, change.repository), change.digest, now)
+
+
+def _give_up(connection: Connection, digest: str, location: str, now: float) -> None:
+    """The bytes at this place are nobody's any more."""
+    if location:
+        sessions.leave_behind(connection, [Leftover(location)], now)
+    else:
+        connection.execute(sql.ADD_GARBAGE, {"digest": digest})
 
 
 def _link(connection: Connection, repository: int, digest: str, now: float) -> Outcome:
@@ -113,7 +146,7 @@ def _keep_blob(connection: Connection, change: KeepBlob, now: float) -> Outcome:
     return Outcome()
 
 
-def _delete_blob(connection: Connection, change: DeleteBlob) -> Outcome:
+def _delete_blob(connection: Connection, change: DeleteBlob, now: float) -> Outcome:
     repository = _repository(connection, change.repository)
     key = {"r": repository, "d": change.digest}
     if repository is None or connection.execute(sql.LINK, key).first() is None:
@@ -122,24 +155,25 @@ def _delete_blob(connection: Connection, change: DeleteBlob) -> Outcome:
         raise BlobInUse(
             "a manifest of this repository needs the blob: delete the manifest first", {"digest": change.digest}
         )
-    return Outcome(digests=tuple(_unlink(connection, repository, change.digest)))
+    return Outcome(digests=tuple(_unlink(connection, repository, change.digest, now)))
 
 
-def _unlink(connection: Connection, repository: int, digest: str) -> Iterator[str]:
+def _unlink(connection: Connection, repository: int, digest: str, now: float) -> Iterator[str]:
     """Take a blob from a repository; yields its digest where that was the last one that had it."""
     connection.execute(sql.DROP_LINK, {"r": repository, "d": digest})
     connection.execute(sql.COUNT_UNLINK)
     if connection.execute(sql.ANY_LINK, {"d": digest}).first() is None:
+        location = connection.execute(sql.BLOB, {"d": digest}).one().location
         connection.execute(sql.DROP_BLOB, {"d": digest})
-        connection.execute(sql.ADD_GARBAGE, {"digest": digest})
+        _give_up(connection, digest, location, now)
         yield digest
 
 
-def _collect_blobs(connection: Connection, change: CollectBlobs) -> Outcome:
+def _collect_blobs(connection: Connection, change: CollectBlobs, now: float) -> Outcome:
     rows = connection.execute(
         sql.UNNEEDED, {"before": change.before, "spare": list(change.spare), "limit": change.limit}
     ).all()
-    garbage = [digest for row in rows for digest in _unlink(connection, row.repository_id, row.digest)]
+    garbage = [digest for row in rows for digest in _unlink(connection, row.repository_id, row.digest, now)]
     return Outcome(changed=bool(rows), digests=tuple(garbage))
 
 

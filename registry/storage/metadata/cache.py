@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from registry.domain.descriptor import Descriptor
-from registry.ports import BlobLink, Page, StoredManifest
+from registry.ports import BlobLink, Page, StoredBlob, StoredManifest
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.reader import SqlReader
 
@@ -120,8 +120,8 @@ class CachedReader:
     async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
         return await self._reader.subjects(repository, digests)
 
-    async def stored_size(self, digest: str) -> int | None:
-        return await self._reader.stored_size(digest)
+    async def stored(self, digest: str) -> StoredBlob | None:
+        return await self._reader.stored(digest)
 
     async def garbage(self, after: str = "") -> Sequence[str]:
         return await self._reader.garbage(after)

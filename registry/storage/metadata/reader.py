@@ -13,10 +13,12 @@ from sqlalchemy import Engine, bindparam, exists, func, select
 from sqlalchemy.sql import Select
 
 from registry.domain.descriptor import Descriptor
+from registry.domain.digest import Digest
 from registry.domain.events import JournalEvent
+from registry.domain.upload import Leftover, UploadSession
 from registry.errors import StorageFailure
-from registry.ports import BlobLink, Page, StoredManifest
-from registry.storage.metadata import journal
+from registry.ports import BlobLink, Page, StoredBlob, StoredManifest
+from registry.storage.metadata import journal, sessions
 from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, properties, repositories, tags
 from registry.storage.metadata.schema import journal as events
 from registry.storage.metadata.sqlite import translated
@@ -32,11 +34,11 @@ _BY_TAG = _MANIFEST.where(
     manifests.c.digest == tags.c.digest,
 )
 _BLOB = (
-    select(blobs.c.size, blob_links.c.unneeded_since)
+    select(blobs.c.size, blob_links.c.unneeded_since, blobs.c.location)
     .select_from(blob_links.join(blobs, blobs.c.digest == blob_links.c.digest).join(repositories))
     .where(_REPOSITORY, blob_links.c.digest == bindparam("digest"))
 )
-_STORED_SIZE = select(blobs.c.size).where(blobs.c.digest == bindparam("digest"))
+_STORED = select(blobs.c.size, blobs.c.location).where(blobs.c.digest == bindparam("digest"))
 _REPOSITORY_ID = select(repositories.c.id).where(_REPOSITORY)
 _TAGS = (
     select(tags.c.name)
@@ -77,7 +79,7 @@ _GARBAGE = select(garbage.c.digest).where(garbage.c.digest > bindparam("after"))
 
 
 class SqlReader:
-    """MetadataReader and Journal over one read-only connection."""
+    """MetadataReader, SessionReader and Journal over one read-only connection."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -115,11 +117,29 @@ class SqlReader:
     async def blob(self, repository: str, digest: str) -> BlobLink | None:
         with translated():
             row = self._connection.execute(_BLOB, {"repository": repository, "digest": digest}).one_or_none()
-        return BlobLink(row.size, row.unneeded_since) if row else None
+        return BlobLink(row.size, row.unneeded_since, row.location) if row else None
 
-    async def stored_size(self, digest: str) -> int | None:
+    async def stored(self, digest: str) -> StoredBlob | None:
         with translated():
-            return self._connection.scalar(_STORED_SIZE, {"digest": digest})
+            row = self._connection.execute(_STORED, {"digest": digest}).one_or_none()
+        return StoredBlob(Digest.parse(digest), row.size, row.location) if row else None
+
+    async def upload(self, upload_id: str) -> UploadSession | None:
+        with translated():
+            row = self._connection.execute(sessions.UPLOAD, {"u": upload_id}).one_or_none()
+        return sessions.session_of(row) if row else None
+
+    async def idle_uploads(self, before: float) -> Sequence[UploadSession]:
+        with translated():
+            return [sessions.session_of(row) for row in self._connection.execute(sessions.IDLE, {"before": before})]
+
+    async def uploading_repositories(self, since: float) -> frozenset[str]:
+        with translated():
+            return frozenset(self._connection.scalars(sessions.UPLOADING, {"since": since}))
+
+    async def leftovers(self, before: float) -> Sequence[Leftover]:
+        with translated():
+            return [Leftover(*row) for row in self._connection.execute(sessions.LEFTOVERS, {"before": before})]
 
     async def garbage(self, after: str = "") -> Sequence[str]:
         """Digests whose bytes no repository has a link to any more, some of them at a time."""

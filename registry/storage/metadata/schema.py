@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -51,6 +51,8 @@ blobs = Table(
     metadata,
     Column("digest", Text, primary_key=True),
     Column("size", Integer, nullable=False),
+    # The object that holds the bytes; "" where they are in the file that is named by the digest.
+    Column("location", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 
@@ -70,6 +72,36 @@ Index(
 )
 
 garbage = Table("garbage", metadata, Column("digest", Text, primary_key=True), sqlite_with_rowid=False)
+
+uploads = Table(
+    "uploads",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("repository", Text, nullable=False),
+    Column("algorithm", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("last_byte", Float, nullable=False),
+    Column("offset", Integer, nullable=False),
+    Column("hash_state", LargeBinary, nullable=False),
+    Column("multipart", Text, nullable=False),
+    Column("parts", Text, nullable=False),
+    Column("tails", Integer, nullable=False),
+    Column("tail_size", Integer, nullable=False),
+    Column("holder", Text, nullable=False),
+    Column("held_until", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("uploads_last_byte", uploads.c.last_byte)
+
+leftovers = Table(
+    "leftovers",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("multipart", Text, primary_key=True),
+    Column("since", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+Index("leftovers_since", leftovers.c.since)
 
 manifests = Table(
     "manifests",

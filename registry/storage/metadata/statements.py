@@ -9,9 +9,13 @@ from registry.storage.metadata.schema import blob_links, blobs, garbage, head, m
 REPOSITORY_ID = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
 ADD_REPOSITORY = insert(repositories)
 
-BLOB_SIZE = select(blobs.c.size).where(blobs.c.digest == bindparam("d"))
+BLOB = select(blobs.c.size, blobs.c.location).where(blobs.c.digest == bindparam("d"))
 ADD_BLOB = insert(blobs)
-SET_BLOB_SIZE = update(blobs).where(blobs.c.digest == bindparam("d")).values(size=bindparam("new_size"))
+SET_BLOB = (
+    update(blobs)
+    .where(blobs.c.digest == bindparam("d"))
+    .values(size=bindparam("new_size"), location=bindparam("new_location"))
+)
 DROP_BLOB = delete(blobs).where(blobs.c.digest == bindparam("d"))
 
 _THIS_LINK = (blob_links.c.digest == bindparam("d")) & (blob_links.c.repository_id == bindparam("r"))

@@ -1,13 +1,12 @@
 """Pulling over the fakes."""
 
-import os
-
 import pytest
 
 from registry.domain.changes import KeepBlob
 from registry.domain.digest import Digest
 from registry.domain.manifest import DOCKER_IMAGE, DOCKER_LIST, OCI_IMAGE, OCI_INDEX
 from registry.errors import BlobUnknown, ManifestUnknown
+from tests.harness.blobs import content_of
 from tests.harness.content import Blob, index, small_image
 from tests.unit.services.node import GRACE, OTHER, REPO, MemoryNode
 
@@ -64,7 +63,7 @@ async def test_blobs_are_opened_with_the_size_of_their_row(node: MemoryNode) -> 
     node.blobs.contents[DIGEST] = b"short"
     blob = await node.pull.open_blob(REPO, DIGEST)
     try:
-        assert (blob.size, os.pread(blob.fd, 100, 0)) == (BLOB.size, b"short")
+        assert (blob.size, await content_of(blob, 100)) == (BLOB.size, b"short")
     finally:
         blob.close()
 
