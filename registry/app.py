@@ -55,6 +55,7 @@ from registry.storage.uploads_fs import FileUploads
 from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
+from registry.telemetry.requests import AnsweredRequest
 
 log = structlog.get_logger(__name__)
 
@@ -144,21 +145,9 @@ class Process:
     async def _exposition(self) -> tuple[bytes, str]:
         return self.metrics.render()
 
-    def _observe(
-        self,
-        request_id: str,
-        method: str,
-        path: str,
-        label: str,
-        repository: str,
-        status: int,
-        sent: int,
-        received: int,
-        seconds: float,
-        client: str,
-    ) -> None:
-        self.access_log.record(request_id, method, path, repository, status, sent, seconds, client, received)
-        self.metrics.observe_request(method, label, status, seconds, sent, received)
+    def _observe(self, request: AnsweredRequest) -> None:
+        self.access_log.record(request)
+        self.metrics.observe_request(request)
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:

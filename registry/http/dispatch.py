@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Protocol
 from urllib.parse import unquote
 
 import structlog
@@ -17,6 +16,7 @@ from registry.errors import ClientGone, RegistryError, StorageFailure, StorageFu
 from registry.http import errors
 from registry.http.proxies import client_address
 from registry.http.router import Call, Route, Router
+from registry.telemetry.requests import AnsweredRequest
 
 log = structlog.get_logger(__name__)
 
@@ -24,22 +24,8 @@ _CLIENT_GONE = 499  # the status in the log of a request that could not be answe
 _API_VERSION = "Docker-Distribution-Api-Version"
 
 
-class RequestObserver(Protocol):
-    """Told of every request that was answered: sizes in bytes, time in seconds."""
-
-    def __call__(
-        self,
-        request_id: str,
-        method: str,
-        path: str,
-        label: str,
-        repository: str,
-        status: int,
-        sent: int,
-        received: int,
-        seconds: float,
-        client: str,
-    ) -> None: ...
+RequestObserver = Callable[[AnsweredRequest], None]
+"""Told of every request that was answered."""
 
 
 class Dispatcher:
@@ -76,17 +62,21 @@ class Dispatcher:
                     call.sent = response.content_length or 0
             return response
         finally:
+            seconds = time.perf_counter() - started
+            client = client_address(request, self._trusted_proxies)
             self._observe(
-                request_id,
-                request.method,
-                path,
-                call.label,
-                call.repository,
-                status,
-                call.sent,
-                call.received,
-                time.perf_counter() - started,
-                client_address(request, self._trusted_proxies),
+                AnsweredRequest(
+                    request_id,
+                    request.method,
+                    path,
+                    call.label,
+                    call.repository,
+                    status,
+                    call.sent,
+                    call.received,
+                    seconds,
+                    client,
+                )
             )
 
     async def _answer(self, call: Call, path: str) -> web.StreamResponse:
@@ -98,12 +88,11 @@ class Dispatcher:
             raise
         except RegistryError as error:
             failure = error
-        except Exception as error:
+            if isinstance(error, StorageFailure | StorageFull):
+                log.error(error.message, id=call.id, path=path, cause=repr(error.__cause__), detail=error.detail)
+        except Exception:
             log.exception("request failed", id=call.id, method=call.request.method, path=path)
             failure = StorageFailure("an internal error; the log has more", {"id": call.id})
-            failure.__cause__ = error
-        if isinstance(failure, StorageFailure | StorageFull):
-            log.error(failure.message, id=call.id, path=path, cause=repr(failure.__cause__), detail=failure.detail)
         if call.begun:  # a second head would look like content: only a cut tells the client
             raise ConnectionResetError("the answer had begun") from failure
         response = errors.response_of(failure)

@@ -16,6 +16,8 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
+from registry.telemetry.requests import AnsweredRequest
+
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["auto", "text", "json"]
 
@@ -123,26 +125,11 @@ class AccessLog:
         self._time = ""
         self.lost = 0
 
-    def record(
-        self,
-        request_id: str,
-        method: str,
-        path: str,
-        repository: str,
-        status: int,
-        bytes_sent: int,
-        seconds: float,
-        client: str,
-        bytes_received: int,
-    ) -> None:
+    def record(self, request: AnsweredRequest) -> None:
         """Add the line of one request; call it in the event loop. What follows `?` in the path is left out."""
-        if status < self._least_status:
+        if request.status < self._least_status:
             return
-        if "?" in path:
-            path = path[: path.index("?")]
-        line = self._format_line(
-            self._now(), request_id, method, path, repository, status, bytes_sent, seconds, client, bytes_received
-        )
+        line = self._format_line(self._now(), request)
         if self._size + len(line) > select.PIPE_BUF:
             self.flush()
         self._lines.append(line)
@@ -193,21 +180,20 @@ class AccessLog:
         return self._time
 
 
-def _json_line(
-    now: str,
-    request_id: str,
-    method: str,
-    path: str,
-    repository: str,
-    status: int,
-    sent: int,
-    seconds: float,
-    client: str,
-    received: int,
-) -> bytes:
-    level = "info" if status < 500 else "error"
+def _json_line(now: str, request: AnsweredRequest) -> bytes:
     line = _Line(
-        now, level, "request", request_id, method, path, repository, status, sent, received, round(seconds, 6), client
+        now,
+        "info" if request.status < 500 else "error",
+        "request",
+        request.id,
+        request.method,
+        _without_query(request.path),
+        request.repository,
+        request.status,
+        request.sent,
+        request.received,
+        round(request.seconds, 6),
+        request.client,
     )
     try:
         return _encode(line) + b"\n"
@@ -216,19 +202,15 @@ def _json_line(
         return _encode(fields) + b"\n"
 
 
-def _text_line(
-    now: str,
-    request_id: str,
-    method: str,
-    path: str,
-    repository: str,
-    status: int,
-    sent: int,
-    seconds: float,
-    client: str,
-    received: int,
-) -> bytes:
-    line = f"{now} {status} {method} {path} in={received} out={sent} {seconds * 1000:.1f}ms {client} {request_id}"
+def _without_query(path: str) -> str:
+    return path[: path.index("?")] if "?" in path else path
+
+
+def _text_line(now: str, request: AnsweredRequest) -> bytes:
+    line = (
+        f"{now} {request.status} {request.method} {_without_query(request.path)} in={request.received}"
+        f" out={request.sent} {request.seconds * 1000:.1f}ms {request.client} {request.id}"
+    )
     if not line.isprintable():
         # a control character would reach the terminal, or forge a line
         line = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)

@@ -16,6 +16,8 @@ from pathlib import Path
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest, values
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
+from registry.telemetry.requests import AnsweredRequest
+
 PUSH_SECONDS = 0.5
 SECONDS_BUCKETS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10.0, 60.0, 600.0)
 CHANGES_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)
@@ -87,16 +89,17 @@ class Metrics:
         build = Gauge("shoal_build_info", "Always 1.", ("version", "python"), registry=None, multiprocess_mode="max")
         build.labels(version, platform.python_version()).set(1)
 
-    def observe_request(self, method: str, route: str, status: int, seconds: float, sent: int, received: int) -> None:
-        """Count one request; call it in the event loop. `route` is the pattern, not the path; sizes in bytes."""
+    def observe_request(self, request: AnsweredRequest) -> None:
+        """Count one request; call it in the event loop."""
+        method, route, status = request.method, request.route, request.status
         totals = self._pending.get((method, route, status))
         if totals is None:
             totals = self._totals((method if method in METHODS else "other", route, status))
         totals.count += 1
-        totals.seconds += seconds
-        totals.sent += sent
-        totals.received += received
-        totals.buckets[bisect_left(SECONDS_BUCKETS, seconds)] += 1
+        totals.seconds += request.seconds
+        totals.sent += request.sent
+        totals.received += request.received
+        totals.buckets[bisect_left(SECONDS_BUCKETS, request.seconds)] += 1
 
     @contextmanager
     def uploading(self) -> Iterator[None]:

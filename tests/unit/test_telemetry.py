@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from registry.telemetry.logs import FLUSH_SECONDS, AccessLog, Format, Level, configure
 from registry.telemetry.metrics import PUSH_SECONDS, Metrics
+from registry.telemetry.requests import AnsweredRequest
 
 
 @pytest.fixture
@@ -69,7 +70,11 @@ class TestLogs:
 
 
 def record(log: AccessLog, path: str = "/v2/a/manifests/b", status: int = 200) -> None:
-    log.record("id1", "GET", path, "a", status, 10, 0.0012345678, "127.0.0.1", 3)
+    log.record(AnsweredRequest("id1", "GET", path, "manifest", "a", status, 10, 3, 0.0012345678, "127.0.0.1"))
+
+
+def answered(method: str, route: str, status: int, seconds: float, sent: int, received: int) -> AnsweredRequest:
+    return AnsweredRequest("id1", method, "/v2/a", route, "a", status, sent, received, seconds, "127.0.0.1")
 
 
 class TestAccessLog:
@@ -179,10 +184,11 @@ WORKER = textwrap.dedent("""
     import asyncio, sys
     from pathlib import Path
     from registry.telemetry.metrics import Metrics
+    from registry.telemetry.requests import AnsweredRequest
 
     async def main():
         metrics = Metrics(Path(sys.argv[1]), "1.2.3")
-        metrics.observe_request("GET", "/v2/", 200, 0.02, 100, 5)
+        metrics.observe_request(AnsweredRequest("1", "GET", "/v2/a", "/v2/", "a", 200, 100, 5, 0.02, ""))
         metrics.push()
         with metrics.uploading():
             print("ready", flush=True)
@@ -195,8 +201,8 @@ WORKER = textwrap.dedent("""
 class TestMetrics:
     async def test_requests(self, metrics: Metrics) -> None:
         for seconds in (0.0005, 0.001, 0.02, 700.0):
-            metrics.observe_request("GET", "/v2/", 200, seconds, 100, 5)
-        metrics.observe_request("PUT", "/v2/", 500, 1.0, 1, 2)
+            metrics.observe_request(answered("GET", "/v2/", 200, seconds, 100, 5))
+        metrics.observe_request(answered("PUT", "/v2/", 500, 1.0, 1, 2))
         seen = samples(metrics)
         metrics.close()
         assert seen["shoal_requests_total{method=GET,route=/v2/,status=200}"] == 4
@@ -229,19 +235,19 @@ class TestMetrics:
 
     async def test_invented_methods_do_not_become_series(self, metrics: Metrics) -> None:
         for number in range(50):
-            metrics.observe_request(f"M{number}", "/v2/", 405, 0.1, 0, 0)
+            metrics.observe_request(answered(f"M{number}", "/v2/", 405, 0.1, 0, 0))
         seen = samples(metrics)
         metrics.close()
         assert seen["shoal_requests_total{method=other,route=/v2/,status=405}"] == 50
         assert len([key for key in seen if key.startswith("shoal_requests_total")]) == 1
 
     async def test_requests_reach_the_other_processes_by_themselves(self, metrics: Metrics, tmp_path: Path) -> None:
-        metrics.observe_request("GET", "/v2/", 200, 0.1, 0, 0)
+        metrics.observe_request(answered("GET", "/v2/", 200, 0.1, 0, 0))
         deadline = asyncio.get_running_loop().time() + PUSH_SECONDS * 4
         while metrics._pending and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(0.02)
         assert not metrics._pending
-        metrics.observe_request("GET", "/v2/", 200, 0.1, 0, 0)
+        metrics.observe_request(answered("GET", "/v2/", 200, 0.1, 0, 0))
         metrics.close()
         assert samples(metrics)["shoal_requests_total{method=GET,route=/v2/,status=200}"] == 2
 
@@ -255,7 +261,7 @@ class TestMetrics:
             for worker in workers:
                 assert worker.stdout is not None
                 assert worker.stdout.readline() == b"ready\n"
-            metrics.observe_request("GET", "/v2/", 200, 0.02, 100, 5)
+            metrics.observe_request(answered("GET", "/v2/", 200, 0.02, 100, 5))
             seen = samples(metrics)
             assert seen["shoal_requests_total{method=GET,route=/v2/,status=200}"] == 3
             assert seen["shoal_sent_bytes_total{}"] == 300
