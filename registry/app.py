@@ -46,10 +46,8 @@ from registry.services.push import PushService
 from registry.storage.blobs_fs import FileBlobs
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
-from registry.storage.metadata import sqlite
-from registry.storage.metadata.cache import CachedReader
+from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
-from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.storage.uploads_fs import FileUploads
 from registry.telemetry.logs import AccessLog
@@ -66,6 +64,7 @@ _PR_SET_PDEATHSIG = 1
 _SHORT_GRACE = 300.0
 _READY_WITHIN = 5.0
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
+_FIXED_SECTIONS = ("data", "database", "redis")
 
 
 class Process:
@@ -75,8 +74,9 @@ class Process:
         self.metrics = metrics
         self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
-        self._sql = SqlReader(sqlite.open_engine(settings.data, read_only=True))
-        self.reader = CachedReader(self._sql, commits, _CACHE_BYTES)
+        self.database = databases.chosen(settings.database.url, settings.data)
+        self._sql = self.database.reader()
+        self.reader = self.database.cached(self._sql, commits, _CACHE_BYTES)
         self.boot = _BOOT_ID.read_text().strip()
         self.configure(settings)
 
@@ -89,11 +89,11 @@ class Process:
         self.blobs = FileBlobs(self.directory, self.executor)
         self.uploads = FileUploads(self.directory, self.executor, self.boot)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.access_log.close()
         self.metrics.close()
         self.executor.shutdown()
-        self._sql.close()
+        await self.reader.close()
         self.commits.close()
 
     def routes(self, changes: Changes, leases: Leases) -> list[Route]:
@@ -127,8 +127,8 @@ class Process:
     def metrics_listener(self, changes: Changes) -> Listener:
         return self.listener(self._system(changes).metrics_routes())
 
-    def head_serial(self) -> int:
-        return self._sql.head()[0]
+    async def head_serial(self) -> int:
+        return (await self._sql.head())[0]
 
     def _system(self, changes: Changes) -> SystemHandlers:
         return SystemHandlers(lambda: self._ready(changes), self._exposition)
@@ -157,7 +157,7 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         stack.enter_context(sole_use(settings.data))
         directory = DataDirectory(settings.data, settings.storage.reserve)
         directory.prepare()
-        sqlite.prepare(settings.data, may_be_new=directory.is_empty())
+        databases.chosen(settings.database.url, settings.data).prepare(may_be_new=directory.is_empty())
         sockets = [stack.enter_context(bind(settings.server.listen))]
         metrics_at = settings.server.metrics_listen
         metrics_sockets = [stack.enter_context(bind(metrics_at, "server.metrics_listen"))] if metrics_at else []
@@ -175,7 +175,7 @@ async def _node(
 ) -> None:
     process = Process(settings, Metrics(Path(metrics_directory), __version__), CommitCounter.create())
     writer = GroupCommitWriter(
-        sqlite.open_engine(settings.data, read_only=False), process.commits, system_clock, process.metrics.committed
+        process.database.transactions(), process.commits, system_clock, process.metrics.committed
     )
     writer.start()
     leases = LocalLeases()
@@ -206,7 +206,7 @@ async def _node(
         await front.start()
     housekeeping.start(settings.collect.interval)
     _greet(settings, Address(settings.server.listen.host, sockets[0].getsockname()[1]))
-    process.metrics.journal_at(process.head_serial())
+    process.metrics.journal_at(await process.head_serial())
     gc.freeze()  # what the start made stays: later collections need not walk it
 
     while not stop.is_set():
@@ -228,7 +228,7 @@ async def _node(
     for front in fronts:
         await front.stop(process.settings.server.drain_timeout)
     await writer.stop()
-    process.close()
+    await process.close()
 
 
 async def _sweep_after_power_loss(process: Process, changes: Changes, leases: LocalLeases) -> None:
@@ -258,8 +258,7 @@ def _reload(process: Process, reload: Callable[[], Settings]) -> None:
         log.error("the settings were not read again: they have an error", error=str(error))
         return
     changed = [name for name in _FIXED if getattr(settings.server, name) != getattr(process.settings.server, name)]
-    if settings.data != process.settings.data:
-        changed.append("data")
+    changed += [name for name in _FIXED_SECTIONS if getattr(settings, name) != getattr(process.settings, name)]
     if changed:
         log.warning("these settings change with the next start only", settings=changed)
     settings = _with_fixed(settings, process.settings)
@@ -271,7 +270,8 @@ def _reload(process: Process, reload: Callable[[], Settings]) -> None:
 def _with_fixed(settings: Settings, running: Settings) -> Settings:
     """New settings, but for what cannot change while the node runs."""
     fixed = {name: getattr(running.server, name) for name in _FIXED}
-    return settings.model_copy(update={"data": running.data, "server": settings.server.model_copy(update=fixed)})
+    whole = {name: getattr(running, name) for name in _FIXED_SECTIONS}
+    return settings.model_copy(update={**whole, "server": settings.server.model_copy(update=fixed)})
 
 
 def serve_worker(
@@ -309,7 +309,7 @@ async def _worker(
     if not node_gone.done():
         await front.stop(process.settings.server.drain_timeout)
         writer.close()
-    process.close()
+    await process.close()
 
 
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:

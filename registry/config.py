@@ -18,7 +18,17 @@ from pydantic import ValidationError as Invalid
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from registry.values import Address, parse_address, parse_bytes, parse_networks, parse_public_url, parse_seconds
+from registry.values import (
+    Address,
+    parse_address,
+    parse_bytes,
+    parse_database_url,
+    parse_networks,
+    parse_public_url,
+    parse_redis_url,
+    parse_seconds,
+    without_password,
+)
 
 __all__ = ["Address", "ConfigError", "Settings", "ShownSetting", "load", "refuse_open_door", "show"]
 
@@ -59,6 +69,9 @@ Networks = Annotated[
     PlainValidator(parse_networks),
     PlainSerializer(lambda networks: [str(network) for network in networks], when_used="json"),
 ]
+# A URL may hold a password, which is not shown.
+DatabaseUrl = Annotated[str, PlainValidator(parse_database_url), "password"]
+RedisUrl = Annotated[str, PlainValidator(parse_redis_url), "password"]
 Seconds = Annotated[float, BeforeValidator(parse_seconds)]
 PositiveSeconds = Annotated[Seconds, Field(gt=0)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
@@ -92,6 +105,18 @@ class StorageSettings(_Section):
     kind: Literal["files"] = "files"
     # new uploads are refused while less disk than this is free
     reserve: Bytes = 256 * 1024**2
+
+
+class DatabaseSettings(_Section):
+    """Where the metadata is kept: a Postgres, or (with an empty url) SQLite in the data directory."""
+
+    url: DatabaseUrl = ""
+
+
+class RedisSettings(_Section):
+    """What several nodes share for a short time."""
+
+    url: RedisUrl = ""
 
 
 class UploadSettings(_Section):
@@ -128,6 +153,8 @@ class Settings(BaseSettings):
     data: Annotated[Path, BeforeValidator(_directory)] = Path("./data")
     server: ServerSettings = ServerSettings()
     storage: StorageSettings = StorageSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
     uploads: UploadSettings = UploadSettings()
     collect: CollectSettings = CollectSettings()
     log: LogSettings = LogSettings()
@@ -185,9 +212,12 @@ def show(config: Path | None = None, overrides: Mapping[str, object] | None = No
     settings = _merged(sources)
     refuse_open_door(settings)
     shown = []
-    for path, _ in _fields(Settings):
+    for path, field in _fields(Settings):
         origin = next((source.label(path) for source in reversed(sources) if source.holds(path)), "default")
-        shown.append(ShownSetting(".".join(path), _plain(settings, path), origin))
+        value = _plain(settings, path)
+        if "password" in field.metadata:
+            value = without_password(str(value))
+        shown.append(ShownSetting(".".join(path), value, origin))
     return shown
 
 
@@ -247,7 +277,7 @@ class _Source:
         expected = message.removeprefix("Value error, ").replace("Input should be", "expected", 1)
         if kind in ("model_type", "model_attributes_type"):
             expected = f"expected a section: [{loc[-1]}] on a line of its own"
-        return f"{self.label(path)}: got {given!r}, {expected}"
+        return f"{self.label(path)}: got {without_password(repr(given))}, {expected}"
 
 
 def _sources(config: Path | None, overrides: Mapping[str, object]) -> list[_Source]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = (
@@ -116,3 +116,47 @@ def parse_public_url(value: object) -> str:
     if not valid or url.path.strip("/") or url.query or url.fragment or "@" in url.netloc or not value.isprintable():
         raise expected
     return f"{url.scheme}://{url.netloc}"
+
+
+def parse_database_url(value: object) -> str:
+    """Read `postgresql://USER:PASSWORD@HOST:PORT/NAME`; "" and `sqlite` stand for the file in the data directory.
+
+    Raises ValueError.
+    """
+    expected = 'expected a URL such as "postgresql://shoal@127.0.0.1:5432/shoal", or nothing for SQLite in the data'
+    if not isinstance(value, str):
+        raise ValueError(expected)
+    if value in ("", "sqlite", "sqlite://"):
+        return ""
+    scheme, _, rest = value.partition("://")
+    if scheme == "sqlite":
+        raise ValueError("expected no path: the file is shoal.db in the data directory (--data)")
+    parts = _split(value, expected)
+    if scheme != "postgresql" or not rest or len(parts.path) < 2 or "/" in parts.path[1:]:
+        raise ValueError(expected)
+    return value
+
+
+def parse_redis_url(value: object) -> str:
+    """Read `redis://:PASSWORD@HOST:PORT/0`; "" stands for none. Raises ValueError."""
+    expected = 'expected a URL such as "redis://127.0.0.1:6379/0"'
+    if not isinstance(value, str):
+        raise ValueError(expected)
+    if value and (_split(value, expected).scheme not in ("redis", "rediss", "unix") or "://" not in value):
+        raise ValueError(expected)
+    return value
+
+
+def _split(url: str, expected: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise ValueError(expected) from None
+    return parts
+
+
+def without_password(text: str) -> str:
+    """The same text with every password in a URL hidden."""
+    text = re.sub(r"(://[^\s:/@]*):[^\s/]*@", r"\1:(hidden)@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s'\"]*", r"\1(hidden)", text)

@@ -3,7 +3,7 @@
 - `slow`: takes long; such tests are left out of the run unless --slow is given.
 - `require(program, ...)`: the test starts these programs. Where one is missing the test is left out
   of the run and one line at the end says so; with CI=true a missing Debian package is a failure.
-  The word "root" asks for the rights of root, "python:NAME" for a module.
+  The word "root" asks for the rights of root, "python:NAME" for a module, "postgres" for a server of it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness import postgres
+from tests.harness.postgres import PostgresServer
 from tests.harness.server import ShoalServer
 
 DEBIAN_PACKAGES = {
@@ -29,6 +31,7 @@ DEBIAN_PACKAGES = {
     "fusermount3": "fuse3",
     "gcc": "gcc libc6-dev",
     "podman": "podman",
+    "postgres": "postgresql",
     "runc": "runc",
     "skopeo": "skopeo",
     "strace": "strace",
@@ -57,6 +60,8 @@ def missing_programs(item: pytest.Item) -> list[str]:
 def present(name: str) -> bool:
     if name == "root":
         return os.geteuid() == 0
+    if name == "postgres":
+        return postgres.programs() is not None
     if name.startswith("python:"):
         return importlib.util.find_spec(name.removeprefix("python:")) is not None
     return shutil.which(name) is not None
@@ -141,3 +146,10 @@ def shared_shoal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShoalServ
     with ShoalServer(tmp_path_factory.mktemp("shared") / "data") as server:
         yield server
     assert not server.complaints()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One Postgres for the whole run: make databases of your own. Tests that stop or kill one start their own."""
+    with PostgresServer() as server:
+        yield server

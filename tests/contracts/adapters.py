@@ -20,15 +20,14 @@ from registry.storage.files import DataDirectory
 from registry.storage.memory.blobs import MemoryBlobs
 from registry.storage.memory.metadata import MemoryMetadata
 from registry.storage.memory.uploads import MemoryUploads
-from registry.storage.metadata import sqlite
-from registry.storage.metadata.cache import CachedReader
+from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
-from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.storage.uploads_fs import FileUploads
 
 CACHE_BYTES = 1024 * 1024
 METADATA = ("memory", "sql", "sql with a cache", "sql over the channel")
+POSTGRES = ("postgres", "postgres with a cache")
 LEASES = ("local", "over the channel")
 STORES = ("memory", "files")
 
@@ -58,18 +57,21 @@ class Metadata:
 
 
 @asynccontextmanager
-async def metadata(kind: str, data: Path) -> AsyncIterator[Metadata]:
+async def metadata(kind: str, data: Path, url: str = "") -> AsyncIterator[Metadata]:
+    """`url`: of a new database, for the kinds with Postgres."""
     clock = ManualClock()
     if kind == "memory":
         memory = MemoryMetadata(clock)
         yield Metadata(memory, memory, memory, memory, clock)
         return
-    sqlite.prepare(data)
+    database = databases.chosen(url, data)
+    database.prepare(may_be_new=True)
     commits = CommitCounter.create()
-    sql = SqlReader(sqlite.open_engine(data, read_only=True))
-    writer = GroupCommitWriter(sqlite.open_engine(data, read_only=False), commits, clock, lambda _count, _serial: None)
+    sql = database.reader()
+    cached = database.cached(sql, commits, CACHE_BYTES)
+    writer = GroupCommitWriter(database.transactions(), commits, clock, lambda _count, _serial: None)
     writer.start()
-    reader: MetadataReader = sql if kind == "sql" else CachedReader(sql, commits, CACHE_BYTES)
+    reader: MetadataReader = sql if kind in ("sql", "postgres") else cached
     try:
         if kind == "sql over the channel":
             async with worker_of(writer, LocalLeases()) as remote:
@@ -78,7 +80,7 @@ async def metadata(kind: str, data: Path) -> AsyncIterator[Metadata]:
             yield Metadata(reader, sql, writer, writer, clock)
     finally:
         await writer.stop()
-        sql.close()
+        await cached.close()
         commits.close()
 
 

@@ -10,10 +10,15 @@ import pytest
 from tests.contracts import adapters
 from tests.contracts.adapters import LeaseSides, Metadata, Stores
 
+needs_postgres = pytest.mark.require("postgres")
 
-@pytest.fixture(params=adapters.METADATA)
+
+@pytest.fixture(params=[*adapters.METADATA, *(pytest.param(kind, marks=needs_postgres) for kind in adapters.POSTGRES)])
 async def metadata(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Metadata]:
-    async with adapters.metadata(request.param, tmp_path) as found:
+    url = ""
+    if request.param in adapters.POSTGRES:
+        url = request.getfixturevalue("postgres_server").new_database()
+    async with adapters.metadata(request.param, tmp_path, url) as found:
         yield found
 
 

@@ -1,7 +1,7 @@
 """What a process remembers of the metadata, valid while the database has not moved.
 
-Manifests by digest never change, tags and blobs may. Before each answer from memory the count of
-commits is looked at; where it has moved, the journal since the last look says which repositories to
+Manifests by digest never change, tags and blobs may. Before each answer from memory `freshness` tells
+how far the database is; where it has moved, the journal since the last look says which repositories to
 forget. So an answer is never older than the last acknowledged change.
 """
 
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from registry.domain.descriptor import Descriptor
 from registry.ports import BlobLink, Page, StoredBlob, StoredManifest
-from registry.storage.metadata.commits import CommitCounter
+from registry.storage.metadata.freshness import Freshness, Head
 from registry.storage.metadata.reader import SqlReader
 
 _EVENTS_A_LOOK = 500
@@ -33,75 +33,84 @@ class _Remembered:
 class CachedReader:
     """MetadataReader that answers hot reads from memory, within a bound of bytes."""
 
-    def __init__(self, reader: SqlReader, commits: CommitCounter, max_bytes: int) -> None:
+    def __init__(self, reader: SqlReader, freshness: Freshness, max_bytes: int) -> None:
         self._reader = reader
-        self._commits = commits
+        self._freshness = freshness
         self._max_bytes = max_bytes
         self._bytes = 0
         self._repositories: OrderedDict[str, _Remembered] = OrderedDict()
-        self._seen = commits.value()
-        self._serial, self._unlinks = reader.head()
+        self._head: Head = (-1, -1)
+
+    async def close(self) -> None:
+        await self._freshness.close()
+        await self._reader.close()
 
     async def manifest_by_tag(self, repository: str, tag: str) -> StoredManifest | None:
-        known = self._current(repository)
-        found = known.tags.get(tag)
-        if found is None and (found := await self._reader.manifest_by_tag(repository, tag)) is not None:
-            known.tags[tag] = found
-            self._grow(repository, known, len(found.content))
+        found = (await self._current(repository)).tags.get(tag)
+        if found is None:
+            head = self._head
+            found = await self._reader.manifest_by_tag(repository, tag)
+            if found is not None and head == self._head:
+                self._grow(repository, len(found.content)).tags[tag] = found
         return found
 
     async def manifest_by_digest(self, repository: str, digest: str) -> StoredManifest | None:
-        known = self._current(repository)
-        found = known.manifests.get(digest)
-        if found is None and (found := await self._reader.manifest_by_digest(repository, digest)) is not None:
-            known.manifests[digest] = found
-            self._grow(repository, known, len(found.content))
+        found = (await self._current(repository)).manifests.get(digest)
+        if found is None:
+            head = self._head
+            found = await self._reader.manifest_by_digest(repository, digest)
+            if found is not None and head == self._head:
+                self._grow(repository, len(found.content)).manifests[digest] = found
         return found
 
     async def blob(self, repository: str, digest: str) -> BlobLink | None:
-        known = self._current(repository)
-        found = known.blobs.get(digest)
+        found = (await self._current(repository)).blobs.get(digest)
         if found is not None:
             return found
+        head = self._head
         found = await self._reader.blob(repository, digest)
         # That a manifest needs a blob changes with a journal event; a grace time begins anew without one.
-        if found is not None and found.unneeded_since is None:
-            known.blobs[digest] = found
-            self._grow(repository, known, 0)
+        if found is not None and found.unneeded_since is None and head == self._head:
+            self._grow(repository, 0).blobs[digest] = found
         return found
 
-    def _current(self, repository: str) -> _Remembered:
-        """What is remembered of a repository, after forgetting what has changed."""
-        commits = self._commits.value()
-        if commits != self._seen:
-            self._catch_up()
-            self._seen = commits
+    async def _current(self, repository: str) -> _Remembered:
+        """What is remembered of a repository, after forgetting what has changed.
+
+        What a caller then reads it may remember only if the head is the same afterwards: else others have caught
+        up with a change while the caller waited, and the change may be newer than what the caller has read.
+        """
+        await self._freshness.ensure(self._catch_up)
         known = self._repositories.get(repository)
         return _Remembered() if known is None else known
 
-    def _catch_up(self) -> None:
-        serial, unlinks = self._reader.head()
-        if unlinks != self._unlinks or serial - self._serial > _EVENTS_A_LOOK:
+    async def _catch_up(self, head: Head) -> None:
+        if head == self._head:
+            return
+        serial, unlinks = self._head
+        if head[1] != unlinks or not serial <= head[0] <= serial + _EVENTS_A_LOOK:
             self._repositories.clear()
             self._bytes = 0
-        elif serial != self._serial:
-            for repository in self._reader.changed_repositories(self._serial):
+        else:
+            for repository in await self._reader.changed_repositories(serial):
                 self._forget(repository)
-        self._serial, self._unlinks = serial, unlinks
+        self._head = head
 
     def _forget(self, repository: str) -> None:
         known = self._repositories.pop(repository, None)
         if known is not None:
             self._bytes -= known.weight
 
-    def _grow(self, repository: str, known: _Remembered, content: int) -> None:
-        self._repositories[repository] = known
+    def _grow(self, repository: str, content: int) -> _Remembered:
+        """Where to put one more entry."""
+        known = self._repositories.setdefault(repository, _Remembered())
         self._repositories.move_to_end(repository)
         known.weight += content + _ENTRY_OVERHEAD
         self._bytes += content + _ENTRY_OVERHEAD
         while self._bytes > self._max_bytes:
             _, oldest = self._repositories.popitem(last=False)
             self._bytes -= oldest.weight
+        return known
 
     async def repository_exists(self, repository: str) -> bool:
         return await self._reader.repository_exists(repository)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from registry.domain import events
 from registry.domain.events import JournalEvent
@@ -14,7 +15,7 @@ from registry.storage.metadata.schema import head, journal
 _HEAD = select(head.c.serial, head.c.epoch, head.c.chain)
 _INSERT = insert(journal)
 _ADVANCE = update(head).values(serial=bindparam("new_serial"), chain=bindparam("new_chain"))
-_AFTER = (
+AFTER = (
     select(journal).where(journal.c.serial > bindparam("after")).order_by(journal.c.serial).limit(bindparam("limit"))
 )
 
@@ -43,13 +44,8 @@ def append(
     return int(serial)
 
 
-def read(connection: Connection, after: int, limit: int) -> Sequence[JournalEvent]:
-    """Up to `limit` events after the serial `after`, in order."""
-    rows = connection.execute(_AFTER, {"after": after, "limit": limit})
-    return [
-        JournalEvent(row.serial, row.epoch, row.time, row.kind, row.repository, row.payload, row.content, row.chain)
-        for row in rows
-    ]
+def event_of(row: Row[Any]) -> JournalEvent:
+    return JournalEvent(row.serial, row.epoch, row.time, row.kind, row.repository, row.payload, row.content, row.chain)
 
 
 def last_serial(connection: Connection) -> int:

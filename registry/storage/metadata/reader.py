@@ -1,15 +1,11 @@
-"""Reads of the metadata by SQL.
-
-Reads run on the event loop itself: each is a short look-up by key or one bounded page, and handing it
-to a thread costs more than the read.
-"""
+"""Reads of the metadata by SQL: each is a short look-up by key or one bounded page."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Engine, bindparam, exists, func, select
+from sqlalchemy import bindparam, exists, func, select
 from sqlalchemy.sql import Select
 
 from registry.domain.descriptor import Descriptor
@@ -19,9 +15,9 @@ from registry.domain.upload import Leftover, UploadSession
 from registry.errors import StorageFailure
 from registry.ports import BlobLink, Page, StoredBlob, StoredManifest
 from registry.storage.metadata import journal, sessions
+from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, properties, repositories, tags
 from registry.storage.metadata.schema import journal as events
-from registry.storage.metadata.sqlite import translated
 
 _REPOSITORY = repositories.c.name == bindparam("repository")
 _MANIFEST: Select[tuple[str, str, bytes]] = select(
@@ -75,89 +71,76 @@ _CHANGED = select(events.c.repository).where(events.c.serial > bindparam("after"
 _VARIABLES_AT_ONCE = 500
 _REFERRERS_WEIGHT = 4 * 1024 * 1024  # bytes of annotations: what is served at once has about the size of a manifest
 _HEAD = select(head.c.serial, head.c.unlinks)
+_SCHEMA_VERSION = select(properties.c.value).where(properties.c.name == "schema_version")
 _GARBAGE = select(garbage.c.digest).where(garbage.c.digest > bindparam("after")).order_by(garbage.c.digest).limit(1000)
 
 
 class SqlReader:
-    """MetadataReader, SessionReader and Journal over one read-only connection."""
+    """MetadataReader, SessionReader and Journal; what executes the statements is the database's own affair."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._connection = engine.connect()
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
 
-    def close(self) -> None:
-        self._connection.close()
-        self._engine.dispose()
+    async def close(self) -> None:
+        await self._rows.close()
 
-    def head(self) -> tuple[int, int]:
+    async def head(self) -> tuple[int, int]:
         """The last serial of the journal, and how many links to blobs were removed so far."""
-        with translated():
-            row = self._connection.execute(_HEAD).one()
+        row = await self._rows.one_or_none(_HEAD, {})
+        if row is None:
+            raise StorageFailure("the database has no head of its journal")
         return row.serial, row.unlinks
 
-    def changed_repositories(self, after: int) -> Sequence[str]:
+    async def changed_repositories(self, after: int) -> Sequence[str]:
         """The repositories of the journal's events after the serial `after`."""
-        with translated():
-            return list(self._connection.scalars(_CHANGED, {"after": after}))
+        return [row.repository for row in await self._rows.all(_CHANGED, {"after": after})]
 
     async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:
-        with translated():
-            return journal.read(self._connection, after, limit)
+        return [journal.event_of(row) for row in await self._rows.all(journal.AFTER, {"after": after, "limit": limit})]
 
     async def manifest_by_tag(self, repository: str, tag: str) -> StoredManifest | None:
-        with translated():
-            row = self._connection.execute(_BY_TAG, {"repository": repository, "tag": tag}).one_or_none()
+        row = await self._rows.one_or_none(_BY_TAG, {"repository": repository, "tag": tag})
         return StoredManifest(row.digest, row.media_type, row.content) if row else None
 
     async def manifest_by_digest(self, repository: str, digest: str) -> StoredManifest | None:
-        with translated():
-            row = self._connection.execute(_BY_DIGEST, {"repository": repository, "digest": digest}).one_or_none()
+        row = await self._rows.one_or_none(_BY_DIGEST, {"repository": repository, "digest": digest})
         return StoredManifest(row.digest, row.media_type, row.content) if row else None
 
     async def blob(self, repository: str, digest: str) -> BlobLink | None:
-        with translated():
-            row = self._connection.execute(_BLOB, {"repository": repository, "digest": digest}).one_or_none()
+        row = await self._rows.one_or_none(_BLOB, {"repository": repository, "digest": digest})
         return BlobLink(row.size, row.unneeded_since, row.location) if row else None
 
     async def stored(self, digest: str) -> StoredBlob | None:
-        with translated():
-            row = self._connection.execute(_STORED, {"digest": digest}).one_or_none()
+        row = await self._rows.one_or_none(_STORED, {"digest": digest})
         return StoredBlob(Digest.parse(digest), row.size, row.location) if row else None
 
     async def upload(self, upload_id: str) -> UploadSession | None:
-        with translated():
-            row = self._connection.execute(sessions.UPLOAD, {"u": upload_id}).one_or_none()
+        row = await self._rows.one_or_none(sessions.UPLOAD, {"u": upload_id})
         return sessions.session_of(row) if row else None
 
     async def idle_uploads(self, before: float) -> Sequence[UploadSession]:
-        with translated():
-            return [sessions.session_of(row) for row in self._connection.execute(sessions.IDLE, {"before": before})]
+        return [sessions.session_of(row) for row in await self._rows.all(sessions.IDLE, {"before": before})]
 
     async def uploading_repositories(self, since: float) -> frozenset[str]:
-        with translated():
-            return frozenset(self._connection.scalars(sessions.UPLOADING, {"since": since}))
+        return frozenset(row.repository for row in await self._rows.all(sessions.UPLOADING, {"since": since}))
 
     async def leftovers(self, before: float) -> Sequence[Leftover]:
-        with translated():
-            return [Leftover(*row) for row in self._connection.execute(sessions.LEFTOVERS, {"before": before})]
+        return [Leftover(*row) for row in await self._rows.all(sessions.LEFTOVERS, {"before": before})]
 
     async def garbage(self, after: str = "") -> Sequence[str]:
         """Digests whose bytes no repository has a link to any more, some of them at a time."""
-        with translated():
-            return list(self._connection.scalars(_GARBAGE, {"after": after}))
+        return [row.digest for row in await self._rows.all(_GARBAGE, {"after": after})]
 
     async def repository_exists(self, repository: str) -> bool:
-        with translated():
-            return self._connection.scalar(_REPOSITORY_ID, {"repository": repository}) is not None
+        return await self._rows.scalar(_REPOSITORY_ID, {"repository": repository}) is not None
 
     async def tags(self, repository: str, after: str, limit: int) -> Sequence[str]:
-        with translated():
-            repository_id = self._connection.scalar(_REPOSITORY_ID, {"repository": repository})
-            return list(self._connection.scalars(_TAGS, {"id": repository_id, "after": after, "limit": limit}))
+        repository_id = await self._rows.scalar(_REPOSITORY_ID, {"repository": repository})
+        rows = await self._rows.all(_TAGS, {"id": repository_id, "after": after, "limit": limit})
+        return [row.name for row in rows]
 
     async def repositories(self, after: str, limit: int) -> Sequence[str]:
-        with translated():
-            return list(self._connection.scalars(_REPOSITORIES, {"after": after, "limit": limit}))
+        return [row.name for row in await self._rows.all(_REPOSITORIES, {"after": after, "limit": limit})]
 
     async def referrers(
         self, repository: str, subject: str, artifact_type: str | None, after: str, limit: int
@@ -168,8 +151,8 @@ class SqlReader:
             statement, values = _REFERRERS_OF_TYPE, {**values, "artifact_type": artifact_type}
         found: list[Descriptor] = []
         weight = 0
-        with translated(), self._connection.execute(statement, values) as rows:
-            for row in rows:
+        async with self._rows.each(statement, values) as rows:
+            async for row in rows:
                 if len(found) == limit or weight > _REFERRERS_WEIGHT:
                     return Page(found, more=True)
                 annotations = json.loads(row.annotations)
@@ -179,14 +162,12 @@ class SqlReader:
 
     async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
         found: dict[str, str | None] = {}
-        with translated():
-            for start in range(0, len(digests), _VARIABLES_AT_ONCE):
-                portion = list(digests[start : start + _VARIABLES_AT_ONCE])
-                rows = self._connection.execute(_SUBJECTS, {"repository": repository, "digests": portion})
-                found |= {row.digest: row.subject for row in rows}
+        for start in range(0, len(digests), _VARIABLES_AT_ONCE):
+            portion = list(digests[start : start + _VARIABLES_AT_ONCE])
+            rows = await self._rows.all(_SUBJECTS, {"repository": repository, "digests": portion})
+            found |= {row.digest: row.subject for row in rows}
         return found
 
     async def check(self) -> None:
-        with translated():
-            if self._connection.scalar(select(properties.c.value).where(properties.c.name == "schema_version")) is None:
-                raise StorageFailure("the database has no schema version")
+        if await self._rows.scalar(_SCHEMA_VERSION, {}) is None:
+            raise StorageFailure("the database has no schema version")

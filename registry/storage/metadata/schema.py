@@ -1,10 +1,49 @@
-"""The tables. Text compares bytewise (SQLite's BINARY collation), so tags sort as bytes."""
+"""The tables, the same in SQLite and in Postgres.
+
+Text compares bytewise in both, whatever language the database was made for, so tags sort the same everywhere.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, ForeignKey, Index, Integer, LargeBinary, MetaData, Table, Text
+import re
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    TypeDecorator,
+)
+from sqlalchemy import Text as AnyText
 
 SCHEMA_VERSION = 2
+# The lowest version whose programs still work with this schema (registry.storage.migrations says how to keep that low).
+SCHEMA_NEEDS = 2
+
+
+class _WithNul(TypeDecorator[str]):
+    """Text of clients, which may hold any character; in Postgres text cannot hold NUL."""
+
+    impl = AnyText(collation="C")
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _dialect: Dialect) -> str | None:
+        return value and value.replace("\\", "\\\\").replace("\0", "\\0")
+
+    def process_result_value(self, value: str | None, _dialect: Dialect) -> str | None:
+        return value and re.sub(r"\\(.)", lambda found: "\0" if found[1] == "0" else found[1], value)
+
+
+Text = AnyText().with_variant(AnyText(collation="C"), "postgresql")
+TextOfClients = AnyText().with_variant(_WithNul(), "postgresql")
+# In SQLite every integer has 64 bits, and only an INTEGER PRIMARY KEY numbers its rows by itself.
+Whole = BigInteger().with_variant(Integer, "sqlite")
 
 metadata = MetaData()
 
@@ -18,19 +57,19 @@ properties = Table(
 head = Table(
     "head",
     metadata,
-    Column("id", Integer, primary_key=True),
-    Column("serial", Integer, nullable=False),
-    Column("epoch", Integer, nullable=False),
+    Column("id", Whole, primary_key=True, autoincrement=False),
+    Column("serial", Whole, nullable=False),
+    Column("epoch", Whole, nullable=False),
     Column("chain", LargeBinary, nullable=False),
     # How often a link to a blob was removed: such removals are no journal events, but caches have to hear of them.
-    Column("unlinks", Integer, nullable=False),
+    Column("unlinks", Whole, nullable=False),
 )
 
 journal = Table(
     "journal",
     metadata,
-    Column("serial", Integer, primary_key=True),
-    Column("epoch", Integer, nullable=False),
+    Column("serial", Whole, primary_key=True, autoincrement=False),
+    Column("epoch", Whole, nullable=False),
     Column("time", Float, nullable=False),
     Column("kind", Text, nullable=False),
     Column("repository", Text, nullable=False),
@@ -42,7 +81,7 @@ journal = Table(
 repositories = Table(
     "repositories",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Whole, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
 )
 
@@ -50,7 +89,7 @@ blobs = Table(
     "blobs",
     metadata,
     Column("digest", Text, primary_key=True),
-    Column("size", Integer, nullable=False),
+    Column("size", Whole, nullable=False),
     # The object that holds the bytes; "" where they are in the file that is named by the digest.
     Column("location", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
@@ -81,12 +120,12 @@ uploads = Table(
     Column("algorithm", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("last_byte", Float, nullable=False),
-    Column("offset", Integer, nullable=False),
+    Column("offset", Whole, nullable=False),
     Column("hash_state", LargeBinary, nullable=False),
     Column("multipart", Text, nullable=False),
     Column("parts", Text, nullable=False),
-    Column("tails", Integer, nullable=False),
-    Column("tail_size", Integer, nullable=False),
+    Column("tails", Whole, nullable=False),
+    Column("tail_size", Whole, nullable=False),
     Column("holder", Text, nullable=False),
     Column("held_until", Float, nullable=False),
     sqlite_with_rowid=False,
@@ -111,7 +150,7 @@ manifests = Table(
     Column("media_type", Text, nullable=False),
     Column("content", LargeBinary, nullable=False),
     Column("subject", Text),
-    Column("artifact_type", Text),
+    Column("artifact_type", TextOfClients),
     Column("annotations", Text, nullable=False),
 )
 Index(

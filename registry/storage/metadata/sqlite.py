@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import URL, Connection, Engine, Row, Select, create_engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import StaticPool
 
-from registry.domain.events import CHAIN_START, EPOCH_BEGIN
 from registry.errors import RegistryError, StartupError, StorageFailure, StorageFull
-from registry.storage.metadata import journal
-from registry.storage.metadata.schema import SCHEMA_VERSION, head, metadata, properties
+from registry.storage.metadata import versions
+from registry.storage.metadata.rows import Values
+
+T = TypeVar("T")
 
 FILE_NAME = "shoal.db"
 
@@ -43,28 +43,21 @@ def open_engine(data: Path, *, read_only: bool) -> Engine:
 
 
 def prepare(data: Path, *, may_be_new: bool = True) -> None:
-    """Create the tables where there are none and `may_be_new` allows it, else check their version.
+    """Create the tables where there are none and `may_be_new` allows it, else bring them up to date.
 
     Raises StartupError.
     """
+    place = versions.Place(
+        str(data),
+        "another directory with --data",
+        f"{data} holds blobs, but its {FILE_NAME} is missing or empty: restore it from a backup, "
+        "or name another directory with --data",
+    )
     engine = open_engine(data, read_only=False)
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            metadata.create_all(connection)
-            version = connection.scalar(select(properties.c.value).where(properties.c.name == "schema_version"))
-            if version is None and not may_be_new:
-                raise StartupError(
-                    f"{data} holds blobs, but its {FILE_NAME} is missing or empty: restore it from a backup, "
-                    "or name another directory with --data"
-                )
-            if version is None:
-                _initialise(connection)
-            elif int(version) > SCHEMA_VERSION:
-                raise StartupError(
-                    f"{data} was written by a newer version of Shoal (schema {version}, this one knows up to "
-                    f"{SCHEMA_VERSION}): start that version, or name another directory with --data"
-                )
+            versions.prepare(connection, place, may_be_new=may_be_new)
             connection.exec_driver_sql("COMMIT")
     except DBAPIError as error:
         raise StartupError(f"the database in {data} cannot be opened: {error.orig}") from error
@@ -72,10 +65,78 @@ def prepare(data: Path, *, may_be_new: bool = True) -> None:
         engine.dispose()
 
 
-def _initialise(connection: Connection) -> None:
-    connection.execute(insert(properties), {"name": "schema_version", "value": str(SCHEMA_VERSION)})
-    connection.execute(insert(head), {"id": 1, "serial": 0, "epoch": 1, "chain": CHAIN_START, "unlinks": 0})
-    journal.append(connection, time.time(), EPOCH_BEGIN, "", {"id": secrets.token_hex(16)})
+class LoopRows:
+    """Rows of one read-only connection, on the event loop itself.
+
+    A read is short, and handing it to a thread costs more than the read. No call suspends.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self._engine = open_engine(data, read_only=True)
+        self._connection = self._engine.connect()
+
+    async def all(self, statement: Select[Any], values: Values) -> Sequence[Row[Any]]:
+        with translated():
+            return self._connection.execute(statement, values).all()
+
+    async def one_or_none(self, statement: Select[Any], values: Values) -> Row[Any] | None:
+        with translated():
+            return self._connection.execute(statement, values).one_or_none()
+
+    async def scalar(self, statement: Select[Any], values: Values) -> Any:
+        with translated():
+            return self._connection.scalar(statement, values)
+
+    @asynccontextmanager
+    async def each(self, statement: Select[Any], values: Values) -> AsyncIterator[AsyncIterator[Row[Any]]]:
+        with translated(), self._connection.execute(statement, values) as rows:
+            yield _without_waiting(rows)
+
+    async def close(self) -> None:
+        self._connection.close()
+        self._engine.dispose()
+
+
+async def _without_waiting(rows: Iterable[Row[Any]]) -> AsyncIterator[Row[Any]]:
+    for row in rows:
+        yield row
+
+
+class SqliteTransactions:
+    """Transactions over one connection; BEGIN IMMEDIATE, so that what a change checks holds until it is made."""
+
+    def __init__(self, data: Path) -> None:
+        self._engine = open_engine(data, read_only=False)
+        self._connection: Connection | None = None
+
+    def run(self, work: Callable[[Connection], T]) -> T:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        try:
+            self._connection.exec_driver_sql("BEGIN IMMEDIATE")
+            result = work(self._connection)
+            self._connection.exec_driver_sql("COMMIT")
+        except DBAPIError as error:
+            _roll_back(self._connection)
+            raise translate(error) from error
+        except BaseException:
+            _roll_back(self._connection)
+            raise
+        return result
+
+    def blame(self, error: DBAPIError) -> RegistryError:
+        return translate(error)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._engine.dispose()
+
+
+def _roll_back(connection: Connection) -> None:
+    # After SQLITE_FULL and SQLITE_IOERR the database may have rolled back by itself; then this one is refused.
+    with suppress(SQLAlchemyError):
+        connection.exec_driver_sql("ROLLBACK")
 
 
 @contextmanager

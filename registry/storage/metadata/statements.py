@@ -35,7 +35,12 @@ UNNEEDED = (
     .limit(bindparam("limit"))
 )
 COUNT_UNLINK = update(head).values(unlinks=head.c.unlinks + 1)
-ADD_GARBAGE = insert(garbage).prefix_with("OR IGNORE", dialect="sqlite")
+ADD_GARBAGE = insert(garbage).from_select(
+    ["digest"],
+    select(bindparam("digest", type_=garbage.c.digest.type)).where(
+        ~exists().where(garbage.c.digest == bindparam("digest"))
+    ),
+)
 DROP_GARBAGE = delete(garbage).where(garbage.c.digest == bindparam("d"))
 
 _THIS_MANIFEST = (manifests.c.repository_id == bindparam("r")) & (manifests.c.digest == bindparam("d"))

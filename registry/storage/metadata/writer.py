@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from registry.domain.changes import Change, Outcome
 from registry.domain.clock import Clock
@@ -18,7 +18,7 @@ from registry.errors import RegistryError, StorageFailure, Unavailable
 from registry.storage.metadata import journal
 from registry.storage.metadata.apply import apply
 from registry.storage.metadata.commits import CommitCounter
-from registry.storage.metadata.sqlite import translate
+from registry.storage.metadata.transactions import Transactions
 
 _CHANGES_A_COMMIT = 256
 _WAITING_CHANGES = 2_000
@@ -49,8 +49,10 @@ class GroupCommitWriter:
     other clients gather for the next one.
     """
 
-    def __init__(self, engine: Engine, commits: CommitCounter, clock: Clock, on_commit: CommitObserver) -> None:
-        self._engine = engine
+    def __init__(
+        self, transactions: Transactions, commits: CommitCounter, clock: Clock, on_commit: CommitObserver
+    ) -> None:
+        self._transactions = transactions
         self._commits = commits
         self._clock = clock
         self._on_commit = on_commit
@@ -65,7 +67,7 @@ class GroupCommitWriter:
         """Commit what waits, then end the thread."""
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
-        self._engine.dispose()
+        await asyncio.to_thread(self._transactions.close)
 
     async def submit(self, change: Change) -> Outcome:
         answer: asyncio.Future[Outcome] = self._loop.create_future()
@@ -76,13 +78,12 @@ class GroupCommitWriter:
         return await answer
 
     def _run(self) -> None:
-        with self._engine.connect() as connection:
-            while (first := self._queue.get()) is not None:
-                batch, last = self._gather(first)
-                self._commit(connection, batch)
-                self._loop.call_soon_threadsafe(_answer, batch)
-                if last:
-                    return
+        while (first := self._queue.get()) is not None:
+            batch, last = self._gather(first)
+            self._commit(batch)
+            self._loop.call_soon_threadsafe(_answer, batch)
+            if last:
+                return
 
     def _gather(self, first: _Waiting) -> tuple[list[_Waiting], bool]:
         batch = [first]
@@ -94,11 +95,11 @@ class GroupCommitWriter:
                 batch.append(waiting)
         return batch, False
 
-    def _commit(self, connection: Connection, batch: list[_Waiting]) -> None:
+    def _commit(self, batch: list[_Waiting]) -> None:
         left = batch
         while left:
             try:
-                self._transaction(connection, left)
+                self._transaction(left)
             except _ChokedError as choked:
                 # One change that the database cannot take must not fail those that came with it.
                 choked.waiting.outcome = choked.error
@@ -116,32 +117,23 @@ class GroupCommitWriter:
         except RegistryError as refusal:
             waiting.outcome = refusal
         except DBAPIError as error:
-            raise _ChokedError(waiting, translate(error)) from error
+            blamed = self._transactions.blame(error)
+            if blamed is None:
+                raise
+            raise _ChokedError(waiting, blamed) from error
         except Exception as error:
             failure = StorageFailure("a change could not be made", {"error": repr(error)[:200]})
             raise _ChokedError(waiting, failure) from error
 
-    def _transaction(self, connection: Connection, batch: list[_Waiting]) -> None:
-        try:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def _transaction(self, batch: list[_Waiting]) -> None:
+        def work(connection: Connection) -> int:
             for waiting in batch:
                 self._apply(connection, waiting)
-            serial = journal.last_serial(connection)
-            connection.exec_driver_sql("COMMIT")
-        except _ChokedError:
-            _roll_back(connection)
-            raise
-        except DBAPIError as error:
-            _roll_back(connection)
-            raise translate(error) from error
+            return journal.last_serial(connection)
+
+        serial = self._transactions.run(work)
         self._commits.increment()
         self._on_commit(len(batch), serial)
-
-
-def _roll_back(connection: Connection) -> None:
-    # After SQLITE_FULL and SQLITE_IOERR the database may have rolled back by itself; then this one is refused.
-    with suppress(SQLAlchemyError):
-        connection.exec_driver_sql("ROLLBACK")
 
 
 def _answer(batch: list[_Waiting]) -> None:

@@ -39,16 +39,16 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     commits: list[int] = []
     counter = CommitCounter.create()
     changes = GroupCommitWriter(
-        sqlite.open_engine(tmp_path, read_only=False),
+        sqlite.SqliteTransactions(tmp_path),
         counter,
         lambda: 1.5,
         lambda count, _serial: commits.append(count),
     )
-    reader = SqlReader(sqlite.open_engine(tmp_path, read_only=True))
+    reader = SqlReader(sqlite.LoopRows(tmp_path))
     changes.start()
     yield Database(changes, reader, counter, commits)
     await changes.stop()
-    reader.close()
+    await reader.close()
     counter.close()
 
 
@@ -135,8 +135,8 @@ async def test_a_client_that_went_away_does_not_stop_its_change(
 
 async def test_an_acknowledged_change_is_seen_by_a_new_connection(database: Database, tmp_path: Path) -> None:
     await database.changes.submit(put(1, "latest"))
-    fresh = SqlReader(sqlite.open_engine(tmp_path, read_only=True))
+    fresh = SqlReader(sqlite.LoopRows(tmp_path))
     try:
         assert await fresh.manifest_by_tag("repo", "latest") is not None
     finally:
-        fresh.close()
+        await fresh.close()
