@@ -33,6 +33,7 @@ from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
 from registry.ports import Changes, Leases
 from registry.processes import channel
+from registry.processes.allocator import keep_buffers
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
 from registry.processes.sockets import bind, most_connections
@@ -71,6 +72,7 @@ class Process:
     """What every serving process has: readers of the metadata, threads for files, logs and metrics."""
 
     def __init__(self, settings: Settings, metrics: Metrics, commits: CommitCounter) -> None:
+        keep_buffers()
         self.metrics = metrics
         self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
