@@ -14,7 +14,7 @@ from registry import __version__
 P = ParamSpec("P")
 
 
-def _told_plainly(command: Callable[P, None]) -> Callable[P, None]:
+def told_plainly(command: Callable[P, None]) -> Callable[P, None]:
     """Print what an operator can mend as `shoal: <message>`, without a traceback, and exit with 2."""
 
     @functools.wraps(command)
@@ -35,7 +35,7 @@ def _told_plainly(command: Callable[P, None]) -> Callable[P, None]:
 class _LazyGroup(click.Group):
     """A group that finds some of its commands in modules that are imported only when they are asked for."""
 
-    lazy = ("bench",)
+    lazy = ("bench", "db")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.lazy})
@@ -45,6 +45,10 @@ class _LazyGroup(click.Group):
             from benchmarks.cli import bench
 
             return bench
+        if cmd_name == "db":
+            from registry.db_commands import db
+
+            return db
         return super().get_command(ctx, cmd_name)
 
 
@@ -65,7 +69,7 @@ def main() -> None:
 @click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
 @click.option("--workers", metavar="N", help="Processes that serve clients.")
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Let everybody push who can connect.")
-@_told_plainly
+@told_plainly
 def serve(
     config: Path | None, data: str | None, listen: str | None, workers: str | None, allow_anonymous: bool | None
 ) -> None:
@@ -97,7 +101,7 @@ def config() -> None:
 
 @config.command()
 @config_option
-@_told_plainly
+@told_plainly
 def check(config: Path | None) -> None:
     """Say whether the settings can be used; exit with 2 if not."""
     from registry.config import load
@@ -109,7 +113,7 @@ def check(config: Path | None) -> None:
 @config.command()
 @config_option
 @json_option
-@_told_plainly
+@told_plainly
 def show(config: Path | None, as_json: bool) -> None:
     """Print every setting in force and where it came from; secrets are hidden."""
     from registry.config import show as show_settings

@@ -20,6 +20,10 @@ class Database(Protocol):
         """Create it, or bring it up to date. Raises StartupError."""
         ...
 
+    def version(self) -> tuple[int, int] | None:
+        """The version of its schema and the lowest that a program must know; None where there is no schema yet."""
+        ...
+
     def reader(self) -> SqlReader: ...
 
     def cached(self, reader: SqlReader, commits: CommitCounter, max_bytes: int) -> CachedReader:
@@ -45,6 +49,9 @@ class SqliteDatabase:
     def prepare(self, *, may_be_new: bool) -> None:
         sqlite.prepare(self._data, may_be_new=may_be_new)
 
+    def version(self) -> tuple[int, int] | None:
+        return sqlite.version(self._data)
+
     def reader(self) -> SqlReader:
         return SqlReader(sqlite.LoopRows(self._data))
 
@@ -68,6 +75,11 @@ class PostgresDatabase:
         from registry.storage.metadata import postgres
 
         postgres.prepare(self._url, str(self._data), may_be_new=may_be_new)
+
+    def version(self) -> tuple[int, int] | None:
+        from registry.storage.metadata import postgres
+
+        return postgres.version(self._url)
 
     def reader(self) -> SqlReader:
         from registry.storage.metadata.postgres import PoolRows

@@ -82,14 +82,27 @@ def prepare(url: URL, data: str, *, may_be_new: bool = True) -> None:
         "directory with --data",
         shared=True,
     )
-    engine = open_engine(url)
+    with transaction(url) as connection:
+        connection.execute(select(func.pg_advisory_xact_lock(PREPARE_LOCK)))
+        versions.prepare(connection, place, may_be_new=may_be_new)
+        _warn_of_forgetting(connection)
+
+
+def version(url: URL) -> tuple[int, int] | None:
+    """As versions.read. Raises StartupError."""
+    with transaction(url) as connection:
+        return versions.read(connection)
+
+
+@contextmanager
+def transaction(url: URL, **options: Any) -> Iterator[Connection]:
+    """One transaction, for commands and the start. Raises StartupError."""
+    engine = open_engine(url).execution_options(**options)
     try:
         with engine.begin() as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(PREPARE_LOCK)))
-            versions.prepare(connection, place, may_be_new=may_be_new)
-            _warn_of_forgetting(connection)
+            yield connection
     except SQLAlchemyError as error:
-        raise StartupError(f"{name} cannot be used: {_told(error)}; check database.url") from error
+        raise StartupError(f"the database {shown(url)} cannot be used: {_told(error)}; check its URL") from error
     finally:
         engine.dispose()
 

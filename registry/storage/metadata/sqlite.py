@@ -23,8 +23,12 @@ FILE_NAME = "shoal.db"
 
 def open_engine(data: Path, *, read_only: bool) -> Engine:
     """One connection to the database of a data directory, for one thread at a time."""
+    return open_file(data / FILE_NAME, read_only=read_only)
+
+
+def open_file(file: Path, *, read_only: bool) -> Engine:
     engine = create_engine(
-        URL.create("sqlite", database=str(data / FILE_NAME)),
+        URL.create("sqlite", database=str(file)),
         poolclass=StaticPool,
         isolation_level="AUTOCOMMIT",
         connect_args={"check_same_thread": False, "timeout": 5},
@@ -59,6 +63,20 @@ def prepare(data: Path, *, may_be_new: bool = True) -> None:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             versions.prepare(connection, place, may_be_new=may_be_new)
             connection.exec_driver_sql("COMMIT")
+    except DBAPIError as error:
+        raise StartupError(f"the database in {data} cannot be opened: {error.orig}") from error
+    finally:
+        engine.dispose()
+
+
+def version(data: Path) -> tuple[int, int] | None:
+    """As versions.read; None where there is no file. Raises StartupError."""
+    if not (data / FILE_NAME).exists():
+        return None
+    engine = open_engine(data, read_only=True)
+    try:
+        with engine.connect() as connection:
+            return versions.read(connection)
     except DBAPIError as error:
         raise StartupError(f"the database in {data} cannot be opened: {error.orig}") from error
     finally:
