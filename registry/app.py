@@ -18,20 +18,21 @@ from pathlib import Path
 import structlog
 
 from registry import __version__
-from registry.config import Address, ConfigError, Settings
+from registry.config import Address, ConfigError, Settings, StorageSettings
 from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
-from registry.errors import StorageFailure
+from registry.errors import StartupError, StorageFailure
 from registry.http.blobs import BlobHandlers
 from registry.http.discovery import DiscoveryHandlers
 from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
 from registry.http.manifests import ManifestHandlers
+from registry.http.redirects import Redirects
 from registry.http.router import Route
 from registry.http.server import Listener
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
-from registry.ports import Changes, Leases
+from registry.ports import Changes, Leases, UploadStore
 from registry.processes import channel
 from registry.processes.allocator import keep_buffers
 from registry.processes.front import Front
@@ -41,16 +42,17 @@ from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.discovery import DiscoveryService
 from registry.services.leases import LocalLeases
+from registry.services.leftovers import LeftoverCollector
 from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 from registry.services.push import PushService
-from registry.storage.blobs_fs import FileBlobs
+from registry.storage import stores
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.writer import GroupCommitWriter
-from registry.storage.uploads_fs import FileUploads
+from registry.storage.s3.settings import StoreSettings
 from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
@@ -65,6 +67,7 @@ _PR_SET_PDEATHSIG = 1
 _SHORT_GRACE = 300.0
 _READY_WITHIN = 5.0
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
+_LEFT_FOR = 3600.0  # longer than a running transfer, or an address that a client was given, needs the object
 _FIXED_SECTIONS = ("data", "database", "redis")
 
 
@@ -80,6 +83,7 @@ class Process:
         self._sql = self.database.reader()
         self.reader = self.database.cached(self._sql, commits, _CACHE_BYTES)
         self.boot = _BOOT_ID.read_text().strip()
+        self.stores = stores.chosen(_bucket(settings.storage), self.executor, self.boot, system_clock)
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -88,15 +92,23 @@ class Process:
         configure_logs(settings.log.level, settings.log.format)
         self.access_log = AccessLog(settings.log.level, settings.log.format)
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
-        self.blobs = FileBlobs(self.directory, self.executor)
-        self.uploads = FileUploads(self.directory, self.executor, self.boot)
+        self.blobs = self.stores.blobs(self.directory)
 
     async def close(self) -> None:
         self.access_log.close()
         self.metrics.close()
+        await self.stores.close()
         self.executor.shutdown()
         await self.reader.close()
         self.commits.close()
+
+    def uploads(self, changes: Changes) -> UploadStore:
+        return self.stores.uploads(self.directory, self._sql, changes)
+
+    def leftovers(self, changes: Changes) -> LeftoverCollector | None:
+        """What clears up an object store; None where there is none."""
+        remains = self.stores.remains()
+        return LeftoverCollector(self._sql, remains, changes, system_clock, _LEFT_FOR) if remains else None
 
     def routes(self, changes: Changes, leases: Leases) -> list[Route]:
         """The URL map: every resource's routes, joined."""
@@ -104,13 +116,15 @@ class Process:
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
         pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
-        push = PushService(self.uploads, self.blobs, self.reader, changes, leases)
+        push = PushService(self.uploads(changes), self.blobs, self.reader, changes, leases)
         manifests = ManifestService(changes)
         system = self._system(changes)
+        storage = settings.storage
+        redirects = Redirects(storage.redirect, storage.stream_networks, settings.server.trusted_proxies)
         return [
             *ManifestHandlers(pull, manifests, links, timeout).routes(),
             *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
-            *BlobHandlers(pull, manifests).routes(),
+            *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
@@ -138,7 +152,7 @@ class Process:
     async def _ready(self, changes: Changes) -> None:
         """The disk takes a file, the database answers, and its writer makes a change (an empty one)."""
         await self.reader.check()
-        await self.uploads.check()
+        await self.uploads(changes).check()
         try:
             await asyncio.wait_for(changes.submit(ForgetGarbage(())), _READY_WITHIN)
         except TimeoutError:
@@ -179,11 +193,16 @@ async def _node(
     writer = GroupCommitWriter(
         process.database.transactions(), process.commits, system_clock, process.metrics.committed
     )
+    try:
+        await process.stores.check_at_start()
+    except StartupError:
+        await process.close()
+        raise
     writer.start()
     leases = LocalLeases()
     housekeeping = Housekeeping(
         lambda: _collector(process, writer, leases),
-        lambda: _sweep_after_power_loss(process, writer, leases),
+        lambda: _clear_up(process, writer, leases),
         process.metrics.blobs_collected,
     )
     stop, again = _signals()
@@ -233,7 +252,10 @@ async def _node(
     await process.close()
 
 
-async def _sweep_after_power_loss(process: Process, changes: Changes, leases: LocalLeases) -> None:
+async def _clear_up(process: Process, changes: Changes, leases: LocalLeases) -> None:
+    """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
+    if (leftovers := process.leftovers(changes)) is not None:
+        await leftovers.collect()
     if process.directory.last_boot() != process.boot:
         removed = await _collector(process, changes, leases).sweep()
         process.directory.remember_boot(process.boot)
@@ -245,11 +267,29 @@ def _collector(process: Process, changes: Changes, leases: LocalLeases) -> Colle
         process.reader,
         changes,
         process.blobs,
-        process.uploads,
+        process.uploads(changes),
         leases,
         system_clock,
         process.settings.uploads.expire_after,
         process.settings.collect.grace,
+    )
+
+
+def _bucket(storage: StorageSettings) -> StoreSettings | None:
+    if storage.kind != "s3":
+        return None
+    return StoreSettings(
+        storage.bucket,
+        storage.endpoint,
+        storage.region,
+        storage.path_style,
+        storage.prefix,
+        storage.ca_file,
+        storage.access_key,
+        storage.secret_key.get_secret_value(),
+        storage.sse,
+        storage.kms_key,
+        storage.proxy,
     )
 
 

@@ -78,6 +78,9 @@ Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Count = Annotated[int, BeforeValidator(_whole_number)]
 
 
+Secret = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -100,11 +103,26 @@ class ServerSettings(_Section):
 
 
 class StorageSettings(_Section):
-    """Where blobs are kept."""
+    """Where blobs are kept: files in the data directory, or objects in a bucket."""
 
-    kind: Literal["files"] = "files"
+    kind: Literal["files", "s3"] = "files"
     # new uploads are refused while less disk than this is free
     reserve: Bytes = 256 * 1024**2
+    endpoint: str = ""
+    bucket: str = ""
+    region: str = "us-east-1"
+    path_style: bool = True
+    prefix: str = ""
+    ca_file: str = ""
+    access_key: str = ""
+    secret_key: Secret = SecretStr("")
+    # server-side encryption, and the key where the store's own key service has several
+    sse: Literal["", "AES256", "aws:kms"] = ""
+    kms_key: str = ""
+    proxy: str = ""
+    # whether clients fetch blobs from the store by themselves; "auto": all but those in stream_networks
+    redirect: Literal["always", "never", "auto"] = "never"
+    stream_networks: Networks = ()
 
 
 class DatabaseSettings(_Section):
@@ -193,7 +211,15 @@ def load(config: Path | None = None, overrides: Mapping[str, object] | None = No
     """
     settings = _merged(_sources(config, overrides or {}))
     refuse_open_door(settings)
+    _check_storage(settings.storage)
     return settings
+
+
+def _check_storage(storage: StorageSettings) -> None:
+    if storage.kind == "s3" and not storage.bucket:
+        raise ConfigError('storage.bucket: storage.kind = "s3" needs the name of a bucket that is there')
+    if bool(storage.access_key) != bool(storage.secret_key.get_secret_value()):
+        raise ConfigError("storage.access_key and storage.secret_key go together: set both, or neither")
 
 
 def refuse_open_door(settings: Settings) -> None:
@@ -211,6 +237,7 @@ def show(config: Path | None = None, overrides: Mapping[str, object] | None = No
     sources = _sources(config, overrides or {})
     settings = _merged(sources)
     refuse_open_door(settings)
+    _check_storage(settings.storage)
     shown = []
     for path, field in _fields(Settings):
         origin = next((source.label(path) for source in reversed(sources) if source.holds(path)), "default")

@@ -205,6 +205,12 @@ class BlobStore(Protocol):
         ...
 
 
+class Remains(Protocol):
+    """Removes what is left over in an object store; no error where it is not there (any more)."""
+
+    async def remove(self, leftover: Leftover) -> None: ...
+
+
 class UploadWriter(Protocol):
     """One upload session, held by one request at a time."""
 
@@ -265,6 +271,10 @@ class UploadStore(Protocol):
 
     def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
         """Sessions that nobody holds and that had their last byte before the time `before`."""
+        ...
+
+    async def check(self) -> None:
+        """Raises StorageFull, StorageFailure or Unavailable where no upload could be taken."""
         ...
 
     async def active_repositories(self, since: float) -> frozenset[str]:

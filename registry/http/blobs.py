@@ -8,6 +8,8 @@ from registry.domain.digest import Digest
 from registry.domain.names import parse_repository
 from registry.http import ranges, send
 from registry.http.conditions import matches, range_applies
+from registry.http.proxies import client_address
+from registry.http.redirects import Redirects
 from registry.http.router import Call, Route
 from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
@@ -18,8 +20,9 @@ _TYPE = "application/octet-stream"
 class BlobHandlers:
     """OCI distribution specification, "Pulling blobs" and "Deleting Blobs"."""
 
-    def __init__(self, pull: PullService, manifests: ManifestService) -> None:
+    def __init__(self, pull: PullService, manifests: ManifestService, redirects: Redirects) -> None:
         self._pull = pull
+        self._redirects = redirects
         self._manifests = manifests
 
     def routes(self) -> list[Route]:
@@ -45,6 +48,12 @@ class BlobHandlers:
             if matches(request, etag):
                 return web.Response(status=304, headers=headers)
             return web.Response(headers={**headers, "Content-Type": _TYPE, "Content-Length": str(size)})
+        if self._redirects.wanted(client_address(request, self._redirects.trusted_proxies)):
+            url = await self._pull.blob_url(repository, digest)
+            if url is not None:
+                # The address is valid for some minutes, so the answer must not be kept.
+                found = {**headers, "Location": url, "Cache-Control": "no-store"}
+                return web.Response(status=307, headers=found)
         blob = await self._pull.open_blob(repository, digest)
         try:
             wanted = ranges.parse(request.headers.get("Range"), blob.size) if range_applies(request, etag) else []

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import structlog
 from aiohttp import web
 
-from registry.errors import ClientGone, RegistryError, StorageFailure, StorageFull
+from registry.errors import ClientGone, RegistryError, StorageFailure, StorageFull, Unavailable
 from registry.http import errors
 from registry.http.proxies import client_address
 from registry.http.router import Call, Route, Router
@@ -90,6 +90,8 @@ class Dispatcher:
             failure = error
             if isinstance(error, StorageFailure | StorageFull):
                 log.error(error.message, id=call.id, path=path, cause=repr(error.__cause__), detail=error.detail)
+            elif isinstance(error, Unavailable):
+                log.warning(error.message, id=call.id, path=path, detail=error.detail)
         except Exception:
             log.exception("request failed", id=call.id, method=call.request.method, path=path)
             failure = StorageFailure("an internal error; the log has more", {"id": call.id})

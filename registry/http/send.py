@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager, closing
 
 import structlog
 from aiohttp import web
@@ -43,9 +43,10 @@ async def send_blob(
         response.content_length = wanted.length
         if ranges:
             response.headers["Content-Range"] = wanted.content_range(blob.size)
-        call.begun = True
-        await response.prepare(call.request)
-        await _send_range(call, response, blob, wanted)
+        async with _reading(blob, wanted) as source:
+            call.begun = True
+            await response.prepare(call.request)
+            await _send_range(call, response, source, wanted)
         await response.write_eof()
         return response
 
@@ -64,7 +65,8 @@ async def _send_several(
     await response.prepare(call.request)
     for head, part in zip(heads, ranges, strict=True):
         await response.write(head)
-        await _send_range(call, response, blob, part)
+        async with _reading(blob, part) as source:
+            await _send_range(call, response, source, part)
     await response.write(end)
     await response.write_eof()
     return response
@@ -74,18 +76,40 @@ def _part_head(boundary: str, content_type: str, content_range: str) -> bytes:
     return f"\r\n--{boundary}\r\nContent-Type: {content_type}\r\nContent-Range: {content_range}\r\n\r\n".encode()
 
 
-async def _send_range(call: Call, response: web.StreamResponse, blob: BlobFile | BlobStream, wanted: ByteRange) -> None:
+@asynccontextmanager
+async def _reading(blob: BlobFile | BlobStream, wanted: ByteRange) -> AsyncIterator[BlobFile | AsyncIterator[bytes]]:
+    """The file, or the chunks of a stream; its first one has arrived by then, so a failure can still be told."""
+    if isinstance(blob, BlobFile):
+        yield blob
+        return
+    async with aclosing(_started(blob.read(wanted.start, wanted.stop))) as chunks:
+        await anext(chunks)
+        yield chunks
+
+
+async def _started(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The same chunks after an empty one, which comes when the first one has."""
+    first = await anext(chunks, b"")
+    yield b""
+    yield first
+    async for chunk in chunks:
+        yield chunk
+
+
+async def _send_range(
+    call: Call, response: web.StreamResponse, source: BlobFile | AsyncIterator[bytes], wanted: ByteRange
+) -> None:
     if wanted.length == 0:
         return
     before = call.sent
-    if isinstance(blob, BlobFile):
-        await _send_file(call, blob, wanted)
+    if isinstance(source, BlobFile):
+        await _send_file(call, source, wanted)
     else:
-        async for chunk in blob.read(wanted.start, wanted.stop):
+        async for chunk in source:
             await response.write(chunk)
             call.sent += len(chunk)
     if call.sent - before < wanted.length:
-        log.error("blob is damaged: it is too short, the transfer was cut", id=call.id, at=wanted.start + call.sent)
+        log.error("blob is damaged: it is too short, the transfer was cut", id=call.id, sent=call.sent - before)
         raise ConnectionResetError("there are fewer bytes than the blob has")
 
 

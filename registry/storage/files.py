@@ -14,7 +14,7 @@ import asyncio
 import ctypes
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -148,7 +148,7 @@ def replace(source: Path, target: Path, executor: Executor) -> None:
     sync_directory(target.parent)
 
 
-def write_all(descriptor: int, chunks: list[bytes]) -> int:
+def write_all(descriptor: int, chunks: Sequence[bytes | memoryview]) -> int:
     """Write every byte; returns how many."""
     if len(chunks) > _MOST_BUFFERS:
         chunks = [b"".join(chunks)]

@@ -71,6 +71,9 @@ class MemoryUploads:
                 yield AbandonedUpload(upload_id, session.published)
                 self.sessions.pop(upload_id, None)
 
+    async def check(self) -> None:
+        self.check_room(0)
+
     async def active_repositories(self, since: float) -> frozenset[str]:
         return frozenset(
             session.repository for session in self.sessions.values() if session.held or session.last_byte >= since

@@ -1,0 +1,102 @@
+"""Complete blobs as objects; those that are files yet are served from there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+from registry.domain.digest import Digest
+from registry.domain.upload import ANY_MULTIPART, Leftover
+from registry.errors import BlobUnknown, StorageFailure
+from registry.ports import BlobFile, BlobStore, StoredBlob
+from registry.storage.s3.client import NoSuchObjectError, S3Client
+
+log = structlog.get_logger(__name__)
+
+URL_SECONDS = 1200
+
+
+class StoreBlobs:
+    """BlobStore over an object store and, for blobs without a location, over `files`."""
+
+    def __init__(self, client: S3Client, files: BlobStore) -> None:
+        self._client = client
+        self._files = files
+
+    async def open(self, blob: StoredBlob) -> BlobFile | StoreStream:
+        if not blob.location:
+            opened = await self._files.open(blob)
+            assert isinstance(opened, BlobFile)
+            return opened
+        return StoreStream(self._client, blob)
+
+    async def intact(self, blob: StoredBlob) -> bool:
+        """An object is taken to be as its row says: asking the store for each HEAD would cost more than the answer."""
+        return True if blob.location else await self._files.intact(blob)
+
+    async def url(self, blob: StoredBlob) -> str | None:
+        return await self._client.presigned(blob.location, URL_SECONDS) if blob.location else None
+
+    async def remove(self, digest: Digest) -> None:
+        await self._files.remove(digest)
+
+    async def everything(self) -> AsyncIterator[Sequence[Digest]]:
+        async for digests in self._files.everything():
+            yield digests
+
+
+class StoreRemains:
+    """Remains over an object store."""
+
+    def __init__(self, client: S3Client) -> None:
+        self._client = client
+
+    async def remove(self, leftover: Leftover) -> None:
+        if leftover.multipart == ANY_MULTIPART:
+            for multipart in await self._client.multiparts_of(leftover.key):
+                await self._client.abort(leftover.key, multipart)
+        elif leftover.multipart:
+            await self._client.abort(leftover.key, leftover.multipart)
+        else:
+            await self._client.delete(leftover.key)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStream:
+    """BlobStream of an object. Read as a whole, it is compared with its digest before the last bytes are given."""
+
+    client: S3Client
+    blob: StoredBlob
+
+    @property
+    def size(self) -> int:
+        return self.blob.size
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        whole = (start, stop) == (0, self.blob.size)
+        running, held_back = hashlib.new(self.blob.digest.algorithm), b""
+        try:
+            async for chunk in self.client.read(self.blob.location, start, stop, self.blob.size):
+                if held_back:
+                    yield held_back
+                held_back = chunk
+                if whole:
+                    running.update(chunk)
+        except NoSuchObjectError as error:
+            log.error("blob is damaged: its object is missing", digest=str(self.blob.digest), key=self.blob.location)
+            raise BlobUnknown(
+                "the bytes of this blob are missing; push it again", {"digest": str(self.blob.digest)}
+            ) from error
+        if whole and running.hexdigest() != self.blob.digest.hex:
+            log.error("blob is damaged: its object has changed", digest=str(self.blob.digest), key=self.blob.location)
+            raise StorageFailure(
+                "the bytes of this blob were changed; push it again", {"digest": str(self.blob.digest)}
+            )
+        if held_back:
+            yield held_back
+
+    def close(self) -> None:
+        """Nothing is open between two reads."""

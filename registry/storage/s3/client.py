@@ -1,0 +1,224 @@
+"""The operations of the S3 protocol that Shoal needs, by the names of Amazon's S3 API reference.
+
+Nothing here depends on listing a bucket, on what an ETag looks like, or on conditional writes: stores that are
+called compatible differ in these.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import AsyncIterator, Sequence
+from xml.etree import ElementTree as ET
+from xml.sax.saxutils import escape
+
+from registry.errors import StartupError, StorageFailure, Unavailable
+from registry.storage.s3.retries import Failure
+from registry.storage.s3.settings import StoreSettings
+from registry.storage.s3.signing import Signer
+from registry.storage.s3.transport import BROKEN, FileBody, RefusedError, Transport
+
+_READ_BUDGET = 15.0
+_CHECK_BUDGET = 2.0
+
+
+class NoSuchObjectError(Exception):
+    """There is no object of this key."""
+
+
+class NoSuchMultipartError(Exception):
+    """The multipart upload has ended, or there never was one."""
+
+
+class S3Client:
+    """Objects of one bucket by key. Every method raises StorageFailure, and Unavailable where the store is down."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        """Raises StartupError."""
+        self._settings = settings
+        self._signer = Signer(settings)
+        self._transport = Transport(settings, self._signer)
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether requests have been failing, so that beginning something new makes no sense."""
+        return self._transport.is_down
+
+    async def put(self, key: str, body: bytes | FileBody, md5: bytes) -> None:
+        """PutObject."""
+        try:
+            await self._transport.call("PUT", key, headers={**_md5(md5), **self._encryption()}, body=body)
+        except RefusedError as error:
+            raise error.told("an object") from error
+
+    async def create_multipart(self, key: str) -> str:
+        """CreateMultipartUpload; returns its id."""
+        try:
+            answer = await self._transport.call("POST", key, {"uploads": ""}, self._encryption())
+        except RefusedError as error:
+            raise error.told("to begin an upload") from error
+        if not (upload_id := answer.text("UploadId")):
+            raise StorageFailure("the object store began an upload without an id")
+        return upload_id
+
+    async def upload_part(self, key: str, multipart: str, number: int, body: bytes | FileBody, md5: bytes) -> str:
+        """UploadPart; returns its ETag, which is opaque. Raises NoSuchMultipartError."""
+        query = {"partNumber": str(number), "uploadId": multipart}
+        try:
+            answer = await self._transport.call("PUT", key, query, _md5(md5), body)
+        except RefusedError as error:
+            if error.failure.code == "NoSuchUpload":
+                raise NoSuchMultipartError from error
+            raise error.told("a part of an upload") from error
+        return next(value for name, value in answer.headers.items() if name.lower() == "etag")
+
+    async def complete(self, key: str, multipart: str, etags: Sequence[str], size: int) -> None:
+        """CompleteMultipartUpload. `size` of the whole settles whether an attempt succeeded whose answer was lost.
+
+        Raises NoSuchMultipartError.
+        """
+        parts = "".join(
+            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
+            for number, etag in enumerate(etags, 1)
+        )
+        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        started, attempt = time.monotonic(), 0
+        while True:
+            try:
+                answer = await self._transport.call("POST", key, {"uploadId": multipart}, {}, body)
+            except RefusedError as error:
+                if error.failure.code != "NoSuchUpload":
+                    raise error.told("to complete an upload") from error
+                if await self.head(key) == size:
+                    return
+                raise NoSuchMultipartError from error
+            if not (code := answer.text("Code")):  # an error can come with the status 200, after the head was sent
+                return
+            await self._transport.pause(Failure(500, code), attempt, started, 60.0, code)
+            attempt += 1
+
+    async def abort(self, key: str, multipart: str) -> None:
+        """AbortMultipartUpload; no error where there is none."""
+        try:
+            await self._transport.call("DELETE", key, {"uploadId": multipart})
+        except RefusedError as error:
+            if error.failure.status != 404:
+                raise error.told("to give up an upload") from error
+
+    async def multiparts_of(self, key: str) -> list[str]:
+        """ListMultipartUploads of one key: the ids. For clearing up alone; where a store lists none, nothing breaks."""
+        try:
+            answer = await self._transport.call("GET", "", {"prefix": f"{self._settings.prefix}{key}", "uploads": ""})
+        except RefusedError as error:
+            raise error.told("to list unfinished uploads") from error
+        wanted, found = f"{self._settings.prefix}{key}", []
+        for upload in ET.fromstring(answer.content).iter():  # noqa: S314 - from the operator's own store
+            if upload.tag.rpartition("}")[2] == "Upload":
+                fields = {child.tag.rpartition("}")[2]: child.text or "" for child in upload}
+                if fields.get("Key") == wanted:
+                    found.append(fields["UploadId"])
+        return found
+
+    async def delete(self, key: str) -> None:
+        """DeleteObject; no error where there is none."""
+        try:
+            await self._transport.call("DELETE", key)
+        except RefusedError as error:
+            if error.failure.status != 404:
+                raise error.told("to remove an object") from error
+
+    async def head(self, key: str) -> int | None:
+        """HeadObject: the size, None where there is no object."""
+        try:
+            answer = await self._transport.call("HEAD", key, budget=_READ_BUDGET)
+        except RefusedError as error:
+            if error.failure.status == 404:
+                return None
+            raise error.told("to look at an object") from error
+        return int(next(value for name, value in answer.headers.items() if name.lower() == "content-length"))
+
+    async def read(self, key: str, start: int, stop: int, size: int) -> AsyncIterator[bytes]:
+        """GetObject: the bytes from `start` to before `stop` of an object of `size`, going on after a break.
+
+        Raises NoSuchObjectError, StorageFailure where the object has another size.
+        """
+        position, attempt, started = start, 0, time.monotonic()
+        while position < stop:
+            headers = {"Range": f"bytes={position}-{stop - 1}"}
+            try:
+                async with self._transport.open("GET", key, {}, headers) as response:
+                    _check_range(response.status, response.headers.get("Content-Range", ""), position, size)
+                    async for chunk in response.content.iter_any():
+                        position += len(chunk)
+                        attempt, started = 0, time.monotonic()
+                        yield chunk
+                failure, cause = Failure(), "the answer ended too early"
+            except BROKEN as error:
+                failure, cause = Failure(), str(error) or repr(error)
+            except RefusedError as error:
+                if error.failure.status == 404:
+                    raise NoSuchObjectError from error
+                if not error.failure.passes:
+                    raise error.told("to give an object") from error
+                failure, cause = error.failure, str(error)
+            if position < stop:
+                await self._transport.pause(failure, attempt, started, _READ_BUDGET, cause)
+                attempt += 1
+
+    async def presigned(self, key: str, seconds: int) -> str:
+        return await self._signer.presigned(self._settings.url(key), seconds)
+
+    async def check(self) -> None:
+        """HeadBucket."""
+        try:
+            await self._transport.call("HEAD", "", budget=_CHECK_BUDGET)
+        except RefusedError as error:
+            raise error.told("to show its bucket") from error
+
+    async def check_at_start(self) -> None:
+        """Raises StartupError, which says what to do, where the bucket cannot be used."""
+        where = f"the bucket {self._settings.bucket} at {self._settings.endpoint or 'Amazon S3'}"
+        try:
+            await self._transport.call("HEAD", "", budget=_CHECK_BUDGET)
+        except RefusedError as error:
+            match error.failure.status:
+                case 404:
+                    raise StartupError(
+                        f"{where} does not exist: create it, or name another (storage.bucket)"
+                    ) from error
+                case 401 | 403:
+                    raise StartupError(
+                        f"{where} is forbidden: check storage.access_key, storage.secret_key and the bucket's policy"
+                    ) from error
+                case status:
+                    raise StartupError(
+                        f"{where} cannot be used (status {status}): check storage.region and storage.endpoint"
+                    ) from error
+        except Unavailable as error:
+            raise StartupError(
+                f"{where} cannot be reached: check storage.endpoint, and that the store runs ({error.detail['error']})"
+            ) from error
+
+    def _encryption(self) -> dict[str, str]:
+        if not self._settings.sse:
+            return {}
+        headers = {"x-amz-server-side-encryption": self._settings.sse}
+        if self._settings.kms_key:
+            headers["x-amz-server-side-encryption-aws-kms-key-id"] = self._settings.kms_key
+        return headers
+
+
+def _md5(digest: bytes) -> dict[str, str]:
+    return {"Content-MD5": base64.b64encode(digest).decode()}
+
+
+def _check_range(status: int, content_range: str, position: int, size: int) -> None:
+    """The answer to a Range request has to be what was asked, of an object that has the size it should have."""
+    begins, total = content_range.partition("-")[0], content_range.rpartition("/")[2]
+    if status != 206 or begins != f"bytes {position}" or total not in (str(size), "*"):
+        raise StorageFailure(
+            "an object in the store is not what was put there", {"range": content_range[:64], "size": size}
+        )

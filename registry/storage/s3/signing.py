@@ -1,0 +1,97 @@
+"""AWS Signature Version 4, made by botocore without a call over the network.
+
+The bytes of a body are not part of the signature (UNSIGNED-PAYLOAD): they are sent while they are read, and
+Content-MD5, which is signed, protects them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import boto3
+from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import BotoCoreError
+
+from registry.errors import StartupError, Unavailable
+from registry.storage.s3.settings import StoreSettings
+
+UNSIGNED = "UNSIGNED-PAYLOAD"
+
+
+class Signer:
+    """Signs requests. `skew`: how far the store's clock is ahead of ours."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        """Raises StartupError where no credentials are found. May ask the machine's own credential service."""
+        self._settings = settings
+        self.skew = timedelta()
+        session = boto3.Session(
+            aws_access_key_id=settings.access_key or None,
+            aws_secret_access_key=settings.secret_key or None,
+            region_name=settings.region,
+        )
+        self._credentials = session.get_credentials()
+        if self._credentials is None:
+            raise StartupError(
+                "the object store needs credentials: set storage.access_key and storage.secret_key, or "
+                "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+
+    async def headers(
+        self, method: str, url: str, query: Mapping[str, str], headers: Mapping[str, str]
+    ) -> dict[str, str]:
+        """All headers of a request, with its signature."""
+        request = AWSRequest(method=method, url=_with_query(url, query), headers=dict(headers))
+        _Headers(await self._frozen(), self._settings.region, self.skew).add_auth(request)
+        return dict(request.headers.items())
+
+    async def presigned(self, url: str, seconds: int) -> str:
+        """An address that lets whoever has it GET the object for some time."""
+        request = AWSRequest(method="GET", url=url)
+        _Query(await self._frozen(), self._settings.region, self.skew, seconds).add_auth(request)
+        return str(request.url)
+
+    async def _frozen(self) -> Any:
+        """The credentials of now; renewing those that expire asks a server, so that is done in a thread."""
+        try:
+            if getattr(self._credentials, "refresh_needed", None) is None:
+                return self._credentials.get_frozen_credentials()
+            return await asyncio.to_thread(self._credentials.get_frozen_credentials)
+        except BotoCoreError as error:
+            raise Unavailable("the credentials of the object store cannot be renewed", {"error": str(error)}) from error
+
+
+class _Headers(S3SigV4Auth):  # type: ignore[misc]
+    def __init__(self, credentials: Any, region: str, skew: timedelta) -> None:
+        super().__init__(credentials, "s3", region)
+        self._skew = skew
+
+    def payload(self, request: AWSRequest) -> str:
+        return UNSIGNED
+
+    def _modify_request_before_signing(self, request: AWSRequest) -> None:
+        request.context["timestamp"] = _timestamp(self._skew)
+        super()._modify_request_before_signing(request)
+
+
+class _Query(S3SigV4QueryAuth):  # type: ignore[misc]
+    def __init__(self, credentials: Any, region: str, skew: timedelta, seconds: int) -> None:
+        super().__init__(credentials, "s3", region, expires=seconds)
+        self._skew = skew
+
+    def _modify_request_before_signing(self, request: AWSRequest) -> None:
+        request.context["timestamp"] = _timestamp(self._skew)
+        super()._modify_request_before_signing(request)
+
+
+def _timestamp(skew: timedelta) -> str:
+    return (datetime.now(UTC) + skew).strftime(SIGV4_TIMESTAMP)
+
+
+def _with_query(url: str, query: Mapping[str, str]) -> str:
+    return f"{url}?{urlencode(query, quote_via=quote)}" if query else url

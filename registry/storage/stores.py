@@ -1,0 +1,91 @@
+"""Which stores the settings name: files in the data directory, or objects in a bucket."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import Protocol
+
+from registry.domain.clock import Clock
+from registry.ports import BlobStore, Changes, Remains, SessionReader, UploadStore
+from registry.storage.blobs_fs import FileBlobs
+from registry.storage.files import DataDirectory
+from registry.storage.s3.settings import StoreSettings
+from registry.storage.uploads_fs import FileUploads
+
+
+class Stores(Protocol):
+    """The stores of one process."""
+
+    async def check_at_start(self) -> None:
+        """Raises StartupError where the store cannot be used."""
+        ...
+
+    async def close(self) -> None: ...
+
+    def blobs(self, directory: DataDirectory) -> BlobStore: ...
+
+    def uploads(self, directory: DataDirectory, reader: SessionReader, changes: Changes) -> UploadStore: ...
+
+    def remains(self) -> Remains | None:
+        """What removes leftovers; None where there can be none."""
+        ...
+
+
+def chosen(settings: StoreSettings | None, executor: Executor, boot: str, clock: Clock) -> Stores:
+    """`settings`: of a bucket; None for files alone. Raises StartupError."""
+    return BucketStores(settings, executor, clock) if settings else FileStores(executor, boot)
+
+
+class FileStores:
+    """All in the data directory. `boot`: of the machine."""
+
+    def __init__(self, executor: Executor, boot: str) -> None:
+        self._executor = executor
+        self._boot = boot
+
+    async def check_at_start(self) -> None:
+        """A data directory has been checked by then."""
+
+    async def close(self) -> None:
+        """No connection is open."""
+
+    def blobs(self, directory: DataDirectory) -> BlobStore:
+        return FileBlobs(directory, self._executor)
+
+    def uploads(self, directory: DataDirectory, _reader: SessionReader, _changes: Changes) -> UploadStore:
+        return FileUploads(directory, self._executor, self._boot)
+
+    def remains(self) -> None:
+        return None
+
+
+class BucketStores:
+    """New blobs in a bucket; those that are files yet are served from there. What it needs takes long to import."""
+
+    def __init__(self, settings: StoreSettings, executor: Executor, clock: Clock) -> None:
+        from registry.storage.s3.client import S3Client
+
+        self._client = S3Client(settings)
+        self._executor = executor
+        self._clock = clock
+
+    async def check_at_start(self) -> None:
+        await self._client.check_at_start()
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    def blobs(self, directory: DataDirectory) -> BlobStore:
+        from registry.storage.blobs_store import StoreBlobs
+
+        return StoreBlobs(self._client, FileBlobs(directory, self._executor))
+
+    def uploads(self, directory: DataDirectory, reader: SessionReader, changes: Changes) -> UploadStore:
+        from registry.storage.uploads_store import StoreUploads
+
+        return StoreUploads(self._client, reader, changes, directory, self._executor, self._clock)
+
+    def remains(self) -> Remains:
+        from registry.storage.blobs_store import StoreRemains
+
+        return StoreRemains(self._client)

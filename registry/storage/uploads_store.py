@@ -1,0 +1,141 @@
+"""Uploads whose bytes are staged in an object store and whose state is in the database: any node goes on with them.
+
+A session is held by one request at a time, for some seconds that are renewed while it runs. A node that dies lets
+go by dying; one that was only slow finds its changes refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import uuid
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+
+from registry.domain.changes import BeginUpload, EndUpload, HoldUpload
+from registry.domain.clock import Clock
+from registry.domain.upload import UploadSession, UploadState
+from registry.errors import BlobUploadUnknown, RegistryError, Unavailable, UploadBusy
+from registry.ports import AbandonedUpload, Changes, SessionReader
+from registry.storage.files import DataDirectory
+from registry.storage.s3.client import S3Client
+from registry.storage.store_upload import StoreUpload
+
+log = structlog.get_logger(__name__)
+
+HOLD_FOR = 15.0
+_RENEW_EVERY = 5.0
+_TRIES = 10
+_PAUSE = 0.02
+
+
+class StoreUploads:
+    """UploadStore over an object store. `directory` is where parts are spooled on their way."""
+
+    def __init__(
+        self,
+        client: S3Client,
+        reader: SessionReader,
+        changes: Changes,
+        directory: DataDirectory,
+        executor: Executor,
+        clock: Clock,
+    ) -> None:
+        self._client = client
+        self._reader = reader
+        self._changes = changes
+        self._directory = directory
+        self._executor = executor
+        self._clock = clock
+
+    async def begin(self, repository: str, algorithm: str) -> UploadState:
+        self._directory.check_room()
+        if self._client.is_down:
+            raise Unavailable("the object store does not answer; try again later")
+        name = uuid.uuid4().hex
+        session = UploadSession(
+            str(uuid.uuid4()), repository, algorithm, f"blobs/{name[:2]}/{name}", last_byte=self._clock()
+        )
+        await self._changes.submit(BeginUpload(session))
+        return session.state
+
+    async def state(self, repository: str, upload_id: str) -> UploadState:
+        return (await self._session(repository, upload_id)).state
+
+    async def _session(self, repository: str, upload_id: str) -> UploadSession:
+        session = await self._reader.upload(upload_id)
+        if session is None or session.repository != repository:
+            raise BlobUploadUnknown("no such upload: it ended, was cancelled or expired", {"upload": upload_id[:64]})
+        return session
+
+    @asynccontextmanager
+    async def open(self, repository: str, upload_id: str) -> AsyncIterator[StoreUpload]:
+        upload = StoreUpload(
+            await self._held(repository, upload_id),
+            self._changes,
+            self._client,
+            self._directory,
+            self._executor,
+            self._clock,
+            HOLD_FOR,
+        )
+        renewing = asyncio.create_task(_renew(upload))
+        try:
+            yield upload
+        finally:
+            renewing.cancel()
+            with suppress(RegistryError):  # a hold that was lost, or cannot be given back now, ends by itself
+                await upload.close()
+
+    async def _held(self, repository: str, upload_id: str) -> UploadSession:
+        """Take a session; whoever clears up holds it for moments only, so a busy one is worth a short wait."""
+        await self._session(repository, upload_id)
+        holder = secrets.token_hex(8)
+        for left in reversed(range(_TRIES)):
+            now = self._clock()
+            try:
+                await self._changes.submit(HoldUpload(upload_id, repository, holder, now, now + HOLD_FOR))
+                break
+            except UploadBusy:
+                if not left:
+                    raise
+                await asyncio.sleep(_PAUSE)
+        return await self._session(repository, upload_id)
+
+    async def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
+        for found in await self._reader.idle_uploads(before):
+            try:
+                session = await self._held(found.repository, found.id)
+            except (UploadBusy, BlobUploadUnknown):
+                continue
+            if session.last_byte >= before:
+                await self._let_go(session)
+                continue
+            yield AbandonedUpload(session.id, None)
+            with suppress(BlobUploadUnknown):
+                await self._changes.submit(EndUpload(session.id, session.holder))
+
+    async def _let_go(self, session: UploadSession) -> None:
+        now = self._clock()
+        with suppress(BlobUploadUnknown):
+            await self._changes.submit(HoldUpload(session.id, session.repository, session.holder, now, now))
+
+    async def active_repositories(self, since: float) -> frozenset[str]:
+        return await self._reader.uploading_repositories(since)
+
+    async def check(self) -> None:
+        """Raises StorageFull, StorageFailure or Unavailable where no upload could be taken."""
+        self._directory.check_room()
+        await self._client.check()
+
+
+async def _renew(upload: StoreUpload) -> None:
+    while True:
+        await asyncio.sleep(_RENEW_EVERY)
+        try:
+            await upload.keep()
+        except RegistryError as error:  # a change of the session will be refused, and that tells the client
+            log.warning("an upload could not be held on to", error=error.message, detail=error.detail)

