@@ -12,7 +12,15 @@ from pydantic import BaseModel, SecretStr
 
 from registry import config
 from registry.config import ConfigError, Settings, load, show
-from registry.values import Address, parse_address, parse_bytes, parse_public_url, parse_seconds
+from registry.values import (
+    Address,
+    parse_address,
+    parse_bytes,
+    parse_database_url,
+    parse_public_url,
+    parse_redis_url,
+    parse_seconds,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -264,3 +272,41 @@ def test_secrets_are_hidden() -> None:
         password: SecretStr = SecretStr("wombat")
 
     assert config._plain(Account(), ("password",)) == "(hidden)"
+
+
+@pytest.mark.parametrize(
+    ("value", "url"),
+    [
+        ("", ""),
+        ("sqlite", ""),
+        ("postgresql://shoal@127.0.0.1:5432/shoal", "postgresql://shoal@127.0.0.1:5432/shoal"),
+        ("postgresql:///shoal?host=/run/postgresql", "postgresql:///shoal?host=/run/postgresql"),
+    ],
+)
+def test_databases(value: object, url: str) -> None:
+    assert parse_database_url(value) == url
+
+
+@pytest.mark.parametrize("value", ["mysql://h/shoal", "postgres://h/shoal", "postgresql://h", "postgresql://h:x/s", 5])
+def test_bad_databases(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a URL"):
+        parse_database_url(value)
+
+
+@pytest.mark.parametrize("value", ["http://h", "redis", 5])
+def test_bad_redis(value: object) -> None:
+    with pytest.raises(ValueError, match="expected a URL"):
+        parse_redis_url(value)
+
+
+def test_passwords_in_urls_are_hidden(file: Path) -> None:
+    file.write_text(
+        '[database]\nurl = "postgresql://shoal:geheim@h/shoal?sslpassword=geheim"\n'
+        '[redis]\nurl = "redis://:geheim@h/0"\n'
+    )
+    shown = {item.key: item.value for item in config.show(file)}
+    assert shown["database.url"] == "postgresql://shoal:(hidden)@h/shoal?sslpassword=(hidden)"
+    assert shown["redis.url"] == "redis://:(hidden)@h/0"
+    file.write_text('[database]\nurl = "mysql://shoal:geheim@h/shoal"\n')
+    assert "geheim" not in problem(file)
+    assert "expected a URL" in problem(file)
