@@ -67,7 +67,6 @@ _PR_SET_PDEATHSIG = 1
 _SHORT_GRACE = 300.0
 _READY_WITHIN = 5.0
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
-_LEFT_FOR = 3600.0  # longer than a running transfer, or an address that a client was given, needs the object
 _FIXED_SECTIONS = ("data", "database", "redis")
 
 
@@ -108,7 +107,8 @@ class Process:
     def leftovers(self, changes: Changes) -> LeftoverCollector | None:
         """What clears up an object store; None where there is none."""
         remains = self.stores.remains()
-        return LeftoverCollector(self._sql, remains, changes, system_clock, _LEFT_FOR) if remains else None
+        delay = self.settings.collect.leftovers
+        return LeftoverCollector(self._sql, remains, changes, system_clock, delay) if remains else None
 
     def routes(self, changes: Changes, leases: Leases) -> list[Route]:
         """The URL map: every resource's routes, joined."""

@@ -148,6 +148,8 @@ class CollectSettings(_Section):
 
     interval: PositiveSeconds = 600.0
     grace: Seconds = 86400.0
+    # objects that nothing needs stay this long: a running transfer, or an address that was given out, may use them
+    leftovers: PositiveSeconds = 3600.0
 
 
 class LogSettings(_Section):

@@ -19,6 +19,7 @@ import pytest
 
 from tests.harness import postgres
 from tests.harness.postgres import PostgresServer
+from tests.harness.s3 import S3Server
 from tests.harness.server import ShoalServer
 
 DEBIAN_PACKAGES = {
@@ -153,3 +154,11 @@ def postgres_server() -> Iterator[PostgresServer]:
     """One Postgres for the whole run: make databases of your own. Tests that stop or kill one start their own."""
     with PostgresServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server for all tests; each makes buckets of its own."""
+    server = S3Server(tmp_path_factory.mktemp("s3") / "store").start()
+    yield server
+    server.close()

@@ -13,7 +13,7 @@ from typing import TypeVar
 from registry.domain.changes import EndUpload, HoldUpload, LinkBlob, SaveUpload
 from registry.domain.clock import Clock
 from registry.domain.digest import Digest
-from registry.domain.parts import MIN_PART, part_size
+from registry.domain.parts import least_part, part_size
 from registry.domain.upload import StagedPart, UploadSession, UploadState
 from registry.errors import BlobUploadUnknown, StorageFailure
 from registry.ports import Changes
@@ -88,9 +88,13 @@ class StoreUpload:
 
     async def checkpoint(self) -> UploadState:
         await self._hold()
-        if self._filling is not None and self._filling.size >= MIN_PART:
+        if self._filling is not None and self._filling.size >= least_part(self._number):
             await self._send(self._filling)
         await self._arrived()
+        await self._hash_what_is_spooled()
+        if self._hashed_to != self._offset:
+            # Another algorithm came after parts had been sent, which cannot be read back now: stay where we were.
+            return self.session.state
         tails, tail_size = self.session.tails, self.session.tail_size
         if self._filling is not None:
             tails, tail_size = tails + 1, self._filling.size
@@ -102,7 +106,7 @@ class StoreUpload:
                 self.session,
                 algorithm=self._algorithm,
                 offset=self._offset,
-                hash_state=self._hash.state if self._hashed_to == self._offset else b"",
+                hash_state=self._hash.state,
                 parts=tuple(self._parts),
                 tails=tails,
                 tail_size=tail_size,
@@ -120,6 +124,7 @@ class StoreUpload:
             self._hash, self._hashed_to = hashing.start(algorithm), 0
 
     async def digest(self) -> Digest:
+        await self._hash_what_is_spooled()
         if self._hashed_to != self._offset:
             # What was sent in parts can be read only once it is an object.
             location = await self._object()
@@ -128,6 +133,16 @@ class StoreUpload:
                 await self._in_thread("hashing an upload", partial(self._hash.update, chunk))
             self._hashed_to = self._offset
         return self._hash.digest()
+
+    async def _hash_what_is_spooled(self) -> None:
+        """Hash the bytes before a change of the algorithm, as long as all of them are here."""
+        if self._hashed_to != self._offset and not self._parts and not self._under_way:
+            part = await self._part()
+            self._hash, self._hashed_to = hashing.start(self._algorithm), 0
+            while self._hashed_to < part.size:
+                chunk = await self._in_thread("reading an upload", partial(part.read, self._hashed_to, _READ_SIZE))
+                self._hash.update(chunk)
+                self._hashed_to += len(chunk)
 
     async def publish(self, digest: Digest) -> LinkBlob:
         location = await self._object()

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.domain.changes import LinkBlob
 from registry.domain.digest import Digest
 from registry.ports import BlobStore, Changes, Journal, Leases, MetadataReader, Removals, UploadStore
 from registry.processes.channel import RemoteNode, WorkerSession
 from registry.services.leases import LocalLeases
 from registry.storage.blobs_fs import FileBlobs
+from registry.storage.blobs_store import StoreBlobs
 from registry.storage.files import DataDirectory
 from registry.storage.memory.blobs import MemoryBlobs
 from registry.storage.memory.metadata import MemoryMetadata
@@ -23,7 +25,10 @@ from registry.storage.memory.uploads import MemoryUploads
 from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.writer import GroupCommitWriter
+from registry.storage.s3.client import S3Client
+from registry.storage.s3.settings import StoreSettings
 from registry.storage.uploads_fs import FileUploads
+from registry.storage.uploads_store import StoreUploads
 
 CACHE_BYTES = 1024 * 1024
 METADATA = ("memory", "sql", "sql with a cache", "sql over the channel")
@@ -128,7 +133,8 @@ class Stores:
     """Where uploads are staged and where they become blobs.
 
     `age(upload_id, seconds)`: let the last byte of a session be that much older; `damage(digest, content)`: put
-    other bytes in the place of a blob; `full()`: the same uploads on a disk without room; `now()`: the store's time.
+    other bytes in the place of a blob; `full()`: the same uploads on a disk without room; `now()`: the store's time;
+    `link(change)`: make the row of a blob, where that is what ends its session.
     """
 
     uploads: UploadStore
@@ -137,6 +143,35 @@ class Stores:
     damage: Callable[[Digest, bytes], None]
     full: Callable[[], UploadStore]
     now: Callable[[], float]
+    link: Callable[[LinkBlob], Awaitable[object]]
+
+
+async def _no_row(_link: LinkBlob) -> None:
+    """The row is not what ends the session here."""
+
+
+@asynccontextmanager
+async def object_stores(bucket: StoreSettings, data: Path) -> AsyncIterator[Stores]:
+    """Sessions in memory, bytes in a bucket."""
+    directory, clock = DataDirectory(data, reserve=0), ManualClock()
+    directory.prepare()
+    memory, client = MemoryMetadata(clock), S3Client(bucket)
+
+    def age(upload_id: str, seconds: float) -> None:
+        session = memory.sessions[upload_id]
+        memory.sessions[upload_id] = replace(session, last_byte=session.last_byte - seconds)
+
+    def damage(_digest: Digest, _content: bytes) -> None:
+        raise NotImplementedError("objects are damaged by their key")
+
+    with ThreadPoolExecutor(4) as executor:
+
+        def uploads(reserve: int) -> StoreUploads:
+            return StoreUploads(client, memory, memory, DataDirectory(data, reserve), executor, clock)
+
+        blobs = StoreBlobs(client, FileBlobs(directory, executor))
+        yield Stores(uploads(0), blobs, age, damage, lambda: uploads(2**62), clock, memory.submit)
+        await client.close()
 
 
 @asynccontextmanager
@@ -159,7 +194,7 @@ def memory_stores() -> Stores:
         uploads.room = 0
         return uploads
 
-    return Stores(uploads, blobs, age, blobs.contents.__setitem__, full, clock)
+    return Stores(uploads, blobs, age, blobs.contents.__setitem__, full, clock, _no_row)
 
 
 def file_stores(data: Path, executor: ThreadPoolExecutor) -> Stores:
@@ -183,4 +218,6 @@ def file_stores(data: Path, executor: ThreadPoolExecutor) -> Stores:
         probe.touch()
         return probe.stat().st_mtime
 
-    return Stores(FileUploads(directory, executor, "boot"), FileBlobs(directory, executor), age, damage, full, now)
+    return Stores(
+        FileUploads(directory, executor, "boot"), FileBlobs(directory, executor), age, damage, full, now, _no_row
+    )

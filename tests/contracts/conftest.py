@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -26,6 +27,18 @@ async def metadata(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def sides(request: pytest.FixtureRequest) -> AsyncIterator[LeaseSides]:
     async with adapters.lease_sides(request.param) as found:
         yield found
+
+
+@pytest.fixture(params=[*adapters.STORES, "objects"])
+async def any_stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    """Object stores too, which name what they hold by a key and not by its digest."""
+    if request.param == "objects":
+        bucket = request.getfixturevalue("s3_server").bucket(f"contract-{uuid.uuid4()}")
+        async with adapters.object_stores(bucket, tmp_path) as found:
+            yield found
+    else:
+        async with adapters.stores(request.param, tmp_path) as found:
+            yield found
 
 
 @pytest.fixture(params=adapters.STORES)

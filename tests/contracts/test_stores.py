@@ -38,8 +38,8 @@ async def publish(stores: Stores, content: bytes = CONTENT, algorithm: str = "sh
     return digest
 
 
-async def read(stores: Stores, digest: Digest, size: int) -> bytes:
-    blob = await stores.blobs.open(StoredBlob(digest, size))
+async def read(stores: Stores, digest: Digest, size: int, location: str = "") -> bytes:
+    blob = await stores.blobs.open(StoredBlob(digest, size, location))
     try:
         assert blob.size == size
         return await content_of(blob, size + 100)
@@ -48,6 +48,10 @@ async def read(stores: Stores, digest: Digest, size: int) -> bytes:
 
 
 class TestSession:
+    @pytest.fixture
+    def stores(self, any_stores: Stores) -> Stores:
+        return any_stores
+
     async def test_begins_empty_with_an_id_of_its_own(self, stores: Stores) -> None:
         first, second = await stores.uploads.begin(REPO, "sha256"), await stores.uploads.begin(REPO, "sha512")
         assert first == UploadState(first.id, REPO, "sha256", 0)
@@ -70,11 +74,12 @@ class TestSession:
             await upload.write([CONTENT[offset:]])
             found = await upload.digest()
             assert found.hex == hashlib.new(algorithm, CONTENT).hexdigest()
-            await upload.publish(found)
+            link = await upload.publish(found)
+            await stores.link(link)
             await upload.complete()
         with pytest.raises(BlobUploadUnknown):
             await stores.uploads.state(REPO, upload_id)
-        assert await read(stores, found, len(CONTENT)) == CONTENT
+        assert await read(stores, found, len(CONTENT), link.location) == CONTENT
 
     async def test_what_was_not_told_to_the_client_is_forgotten(self, stores: Stores) -> None:
         upload_id = await begun(stores, b"told")
@@ -84,9 +89,10 @@ class TestSession:
             assert upload.state.offset == 4
             await upload.write([b"!"])
             assert await upload.digest() == Digest.of(b"told!")
-            await upload.publish(Digest.of(b"told!"))
+            link = await upload.publish(Digest.of(b"told!"))
+            await stores.link(link)
             await upload.complete()
-        assert await read(stores, Digest.of(b"told!"), 5) == b"told!"
+        assert await read(stores, Digest.of(b"told!"), 5, link.location) == b"told!"
 
     async def test_the_algorithm_can_change_at_any_offset(self, stores: Stores) -> None:
         upload_id = await begun(stores, CONTENT[:500])
@@ -277,7 +283,8 @@ class TestAbandoned:
             assert await stores.uploads.active_repositories(since) == {"fresh", "both", "held"}
 
 
-async def test_random_sessions_give_the_digest_of_what_was_written(stores: Stores) -> None:
+async def test_random_sessions_give_the_digest_of_what_was_written(any_stores: Stores) -> None:
+    stores = any_stores
     chance = random.Random(7)  # noqa: S311 - no secret
     for _ in range(20):
         written = b""
@@ -292,6 +299,7 @@ async def test_random_sessions_give_the_digest_of_what_was_written(stores: Store
                     written += b"".join(chunks)
         async with stores.uploads.open(REPO, upload_id) as upload:
             assert await upload.digest() == Digest.of(written)
-            await upload.publish(Digest.of(written))
+            link = await upload.publish(Digest.of(written))
+            await stores.link(link)
             await upload.complete()
-        assert await read(stores, Digest.of(written), len(written)) == written
+        assert await read(stores, Digest.of(written), len(written), link.location) == written

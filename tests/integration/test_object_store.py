@@ -6,7 +6,6 @@ import hashlib
 import itertools
 import subprocess
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +20,9 @@ LARGE = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(700
 _buckets = itertools.count(1)
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    server = S3Server(tmp_path_factory.mktemp("s3") / "store").start()
-    yield server
-    server.close()
+@pytest.fixture
+def s3(s3_server: S3Server) -> S3Server:
+    return s3_server
 
 
 @pytest.fixture

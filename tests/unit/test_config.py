@@ -167,7 +167,7 @@ def test_sizes_are_exact(number: int, unit: str) -> None:
         ("[server]\nidle_timeout = 0\n", "server.idle_timeout: got 0, expected greater than 0"),
         ('[server]\npublic_url = "shoal.example"\n', "server.public_url: got 'shoal.example', expected http(s)://"),
         ('[server]\ntrusted_proxies = ["10.1.0.0/8"]\n', "10.1.0.0/8 has host bits set"),
-        ('[storage]\nkind = "s3"\n', "storage.kind: got 's3', expected 'files'"),
+        ('[storage]\nkind = "nfs"\n', "storage.kind: got 'nfs', expected 'files' or 's3'"),
         ('[log]\nlevel = "loud"\n', "log.level: got 'loud', expected 'debug', 'info', 'warning' or 'error'"),
         ("data = 5\n", "data: got 5, expected the path of a directory"),
         ("data = ''\n", "data: got '', expected the path of a directory"),

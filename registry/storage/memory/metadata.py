@@ -54,7 +54,7 @@ class MemoryMetadata:
         self._clock = clock
         self._repositories: defaultdict[str, _Repository] = defaultdict(_Repository)
         self._blobs: dict[str, StoredBlob] = {}
-        self._sessions: dict[str, UploadSession] = {}
+        self.sessions: dict[str, UploadSession] = {}
         self._leftovers: dict[Leftover, float] = {}
         self._garbage: set[str] = set()
         self._journal: list[JournalEvent] = []
@@ -113,14 +113,14 @@ class MemoryMetadata:
     # SessionReader
 
     async def upload(self, upload_id: str) -> UploadSession | None:
-        return self._sessions.get(upload_id)
+        return self.sessions.get(upload_id)
 
     async def idle_uploads(self, before: float) -> Sequence[UploadSession]:
-        idle = [found for found in self._sessions.values() if max(found.last_byte, found.held_until) < before]
+        idle = [found for found in self.sessions.values() if max(found.last_byte, found.held_until) < before]
         return sorted(idle, key=lambda session: session.last_byte)
 
     async def uploading_repositories(self, since: float) -> frozenset[str]:
-        found = self._sessions.values()
+        found = self.sessions.values()
         return frozenset(session.repository for session in found if max(session.last_byte, session.held_until) >= since)
 
     async def leftovers(self, before: float) -> Sequence[Leftover]:
@@ -158,7 +158,7 @@ class MemoryMetadata:
                 self._garbage.difference_update(change.digests)
                 return Outcome()
             case changes.BeginUpload():
-                self._sessions.setdefault(change.session.id, change.session)
+                self.sessions.setdefault(change.session.id, change.session)
                 return Outcome()
             case changes.HoldUpload():
                 return self._hold(change)
@@ -166,13 +166,13 @@ class MemoryMetadata:
                 before = self._held(change.session.id, change.holder)
                 if before.tails and before.tails != change.session.tails:
                     self._leave_behind([Leftover(before.tail)])
-                self._sessions[before.id] = change.session
+                self.sessions[before.id] = change.session
                 return Outcome()
             case changes.EndUpload():
-                if change.upload not in self._sessions:
+                if change.upload not in self.sessions:
                     return Outcome(changed=False)
                 self._leave_behind(self._held(change.upload, change.holder).leftovers())
-                del self._sessions[change.upload]
+                del self.sessions[change.upload]
                 return Outcome()
             case changes.ForgetLeftovers():
                 for leftover in change.leftovers:
@@ -192,7 +192,7 @@ class MemoryMetadata:
         if change.upload and not (before and before.location == change.location):
             session = self._held(change.upload, change.holder)
             self._leave_behind(session.leftovers(kept=change.location))
-            del self._sessions[session.id]
+            del self.sessions[session.id]
         self._blobs[change.digest] = StoredBlob(Digest.parse(change.digest), change.size, change.location)
         if before is not None and before.location != change.location:
             self._give_up(before)
@@ -211,16 +211,16 @@ class MemoryMetadata:
             self._leftovers.setdefault(leftover, self._clock())
 
     def _hold(self, change: changes.HoldUpload) -> Outcome:
-        session = self._sessions.get(change.upload)
+        session = self.sessions.get(change.upload)
         if session is None or session.repository != change.repository:
             raise _unknown(change.upload)
         if session.holder not in ("", change.holder) and session.held_until > change.now:
             raise UploadBusy("another request is writing to this upload", {"upload": change.upload})
-        self._sessions[session.id] = replace(session, holder=change.holder, held_until=change.until)
+        self.sessions[session.id] = replace(session, holder=change.holder, held_until=change.until)
         return Outcome()
 
     def _held(self, upload: str, holder: str) -> UploadSession:
-        session = self._sessions.get(upload)
+        session = self.sessions.get(upload)
         if session is None or session.holder != holder:
             raise _unknown(upload)
         return session

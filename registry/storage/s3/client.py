@@ -146,6 +146,7 @@ class S3Client:
         Raises NoSuchObjectError, StorageFailure where the object has another size.
         """
         position, attempt, started = start, 0, time.monotonic()
+        budget = 0.0 if self._transport.is_down else _READ_BUDGET
         while position < stop:
             headers = {"Range": f"bytes={position}-{stop - 1}"}
             try:
@@ -153,7 +154,7 @@ class S3Client:
                     _check_range(response.status, response.headers.get("Content-Range", ""), position, size)
                     async for chunk in response.content.iter_any():
                         position += len(chunk)
-                        attempt, started = 0, time.monotonic()
+                        attempt, started, budget = 0, time.monotonic(), _READ_BUDGET
                         yield chunk
                 failure, cause = Failure(), "the answer ended too early"
             except BROKEN as error:
@@ -165,7 +166,7 @@ class S3Client:
                     raise error.told("to give an object") from error
                 failure, cause = error.failure, str(error)
             if position < stop:
-                await self._transport.pause(failure, attempt, started, _READ_BUDGET, cause)
+                await self._transport.pause(failure, attempt, started, budget, cause)
                 attempt += 1
 
     async def presigned(self, key: str, seconds: int) -> str:

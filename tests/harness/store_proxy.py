@@ -1,0 +1,126 @@
+"""Between a registry and its object store: counts what is asked, and makes the faults that real stores have."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import yarl
+from aiohttp import web
+
+_HOP = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a request. `status`: answered with it, and not passed on. `cut_request`, `cut_answer`: the
+    connection breaks after so many bytes of the body. `change`: the bytes of the answer become others.
+    """
+
+    status: int = 0
+    code: str = "SlowDown"
+    cut_request: int | None = None
+    cut_answer: int | None = None
+    change: Callable[[bytes], bytes] | None = None
+
+
+Choose = Callable[[str, yarl.URL], Fault | None]
+"""Method and address to fault."""
+
+
+def kind_of(method: str, url: yarl.URL) -> str:
+    """The operation by Amazon's name."""
+    query = url.query
+    in_bucket = url.path.rstrip("/").count("/") == 1
+    if "uploads" in query:
+        return "CreateMultipartUpload" if method == "POST" else "ListMultipartUploads"
+    if "uploadId" in query:
+        return {"PUT": "UploadPart", "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}[method]
+    if in_bucket:
+        return "HeadBucket" if method == "HEAD" else "ListObjects"
+    return {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}[method]
+
+
+class StoreProxy:
+    """A reverse proxy on a port of 127.0.0.1, in a thread of its own. `choose` may be changed at any time."""
+
+    def __init__(self, target: str) -> None:
+        self._target = yarl.URL(target)
+        self.choose: Choose = lambda _method, _url: None
+        self.counts: Counter[str] = Counter()
+        self.url = ""
+        self._ready = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        async with aiohttp.ClientSession(auto_decompress=False) as self._session:
+            runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=1)
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            self._ready.set()
+            await self._stop.wait()
+            await runner.cleanup()
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.counts[kind_of(request.method, request.url)] += 1
+        if "x-amz-copy-source" in request.headers:
+            self.counts["copy"] += 1
+        fault = self.choose(request.method, request.url) or Fault()
+        if fault.status:
+            await request.content.read()
+            return web.Response(status=fault.status, text=f"<Error><Code>{fault.code}</Code></Error>")
+        if fault.cut_request is not None:
+            await request.content.read(fault.cut_request)
+            _cut(request)
+        return await self._pass_on(request, fault)
+
+    async def _pass_on(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
+        url = yarl.URL(f"{self._target}{request.raw_path}", encoded=True)
+        body = request.content if request.body_exists else None
+        async with self._session.request(
+            request.method, url, headers=request.headers, data=body, skip_auto_headers=("Content-Type",)
+        ) as answer:
+            content = await answer.read()
+            if fault.change is not None:
+                content = fault.change(content)
+            response = web.StreamResponse(status=answer.status)
+            response.headers.extend((k, v) for k, v in answer.headers.items() if k.lower() not in _HOP)
+            await response.prepare(request)
+            if fault.cut_answer is not None:
+                if fault.cut_answer:
+                    await response.write(content[: fault.cut_answer])
+                _cut(request)
+            if request.method != "HEAD":
+                await response.write(content)
+            return response
+
+
+def _cut(request: web.BaseRequest) -> None:
+    assert request.transport is not None
+    request.transport.close()
+    raise ConnectionResetError
