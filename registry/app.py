@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -58,6 +59,9 @@ from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.telemetry.requests import AnsweredRequest
 
+if TYPE_CHECKING:
+    from registry.storage.soft_state import SoftState
+
 log = structlog.get_logger(__name__)
 
 _FILE_THREADS = 16
@@ -83,6 +87,7 @@ class Process:
         self.reader = self.database.cached(self._sql, commits, _CACHE_BYTES)
         self.boot = _BOOT_ID.read_text().strip()
         self.stores = stores.chosen(_bucket(settings.storage), self.executor, self.boot, system_clock)
+        self.soft_state = _soft_state(settings.redis.url)
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
@@ -97,6 +102,8 @@ class Process:
         self.access_log.close()
         self.metrics.close()
         await self.stores.close()
+        if self.soft_state is not None:
+            await self.soft_state.close()
         self.executor.shutdown()
         await self.reader.close()
         self.commits.close()
@@ -147,7 +154,7 @@ class Process:
         return (await self._sql.head())[0]
 
     def _system(self, changes: Changes) -> SystemHandlers:
-        return SystemHandlers(lambda: self._ready(changes), self._exposition)
+        return SystemHandlers(lambda: self._ready(changes), self._notes, self._exposition)
 
     async def _ready(self, changes: Changes) -> None:
         """The disk takes a file, the database answers, and its writer makes a change (an empty one)."""
@@ -157,6 +164,9 @@ class Process:
             await asyncio.wait_for(changes.submit(ForgetGarbage(())), _READY_WITHIN)
         except TimeoutError:
             raise StorageFailure("the database takes no changes") from None
+
+    async def _notes(self) -> Sequence[str]:
+        return [await self.soft_state.note()] if self.soft_state else []
 
     async def _exposition(self) -> tuple[bytes, str]:
         return self.metrics.render()
@@ -226,6 +236,7 @@ async def _node(
     for front in fronts:
         await front.start()
     housekeeping.start(settings.collect.interval)
+    announcing = asyncio.create_task(_announce(process, settings))
     _greet(settings, Address(settings.server.listen.host, sockets[0].getsockname()[1]))
     process.metrics.journal_at(await process.head_serial())
     gc.freeze()  # what the start made stays: later collections need not walk it
@@ -241,6 +252,7 @@ async def _node(
                 await supervisor.reload()
 
     log.info("stopping: running requests may end", seconds=process.settings.server.drain_timeout)
+    announcing.cancel()
     await housekeeping.stop()
     for listening in sockets if supervisor is not None else ():
         listening.close()
@@ -273,6 +285,19 @@ def _collector(process: Process, changes: Changes, leases: LocalLeases) -> Colle
         process.settings.uploads.expire_after,
         process.settings.collect.grace,
     )
+
+
+async def _announce(process: Process, settings: Settings) -> None:
+    if process.soft_state is not None:
+        await process.soft_state.announce(f"{socket.gethostname()}:{settings.server.listen.port}")
+
+
+def _soft_state(url: str) -> SoftState | None:
+    if not url:
+        return None
+    from registry.storage.soft_state import SoftState  # takes long to import
+
+    return SoftState(url)
 
 
 def _bucket(storage: StorageSettings) -> StoreSettings | None:

@@ -33,6 +33,7 @@ DEBIAN_PACKAGES = {
     "gcc": "gcc libc6-dev",
     "podman": "podman",
     "postgres": "postgresql",
+    "redis-server": "redis-server",
     "runc": "runc",
     "skopeo": "skopeo",
     "strace": "strace",

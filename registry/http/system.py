@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
 
@@ -12,6 +12,8 @@ from registry.http.router import Call, Route
 
 Check = Callable[[], Awaitable[None]]
 """Raises the RegistryError that keeps the node from serving."""
+Notes = Callable[[], Awaitable[Sequence[str]]]
+"""What an operator may want to know though the node serves."""
 Exposition = Callable[[], Awaitable[tuple[bytes, str]]]
 """The metrics as text, and their content type."""
 
@@ -19,8 +21,9 @@ Exposition = Callable[[], Awaitable[tuple[bytes, str]]]
 class SystemHandlers:
     """/v2/ (OCI distribution specification, "Determining Support"), /healthz, /readyz, /metrics."""
 
-    def __init__(self, ready: Check, metrics: Exposition) -> None:
+    def __init__(self, ready: Check, notes: Notes, metrics: Exposition) -> None:
         self._ready = ready
+        self._notes = notes
         self._metrics = metrics
 
     def routes(self) -> list[Route]:
@@ -42,14 +45,15 @@ class SystemHandlers:
         return web.Response(body=b"ok\n", content_type="text/plain")
 
     async def readiness(self, _call: Call) -> web.StreamResponse:
-        """The disk and the database answer too."""
+        """The disk, the database and the object store answer too."""
         try:
             await self._ready()
         except RegistryError as error:
             response = errors.response_of(error)
             response.set_status(503)
             return response
-        return web.Response(body=b"ready\n", content_type="text/plain")
+        lines = ["ready", *await self._notes()]
+        return web.Response(text="".join(f"{line}\n" for line in lines), content_type="text/plain")
 
     async def metrics(self, _call: Call) -> web.StreamResponse:
         body, content_type = await self._metrics()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
@@ -31,8 +32,8 @@ class FileBlobs:
                 raise BlobUnknown(
                     "the bytes of this blob are missing; push it again", {"digest": str(digest)}
                 ) from None
-            found = os.fstat(descriptor).st_size
-        if found > size:
+            found = os.fstat(descriptor)
+        if found.st_size > size or not stat.S_ISREG(found.st_mode):
             os.close(descriptor)
             raise StorageFailure("the bytes of this blob were changed; push it again", {"digest": str(digest)})
         return BlobFile(descriptor, size)

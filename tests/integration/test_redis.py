@@ -1,0 +1,79 @@
+"""Redis holds soft state alone: whatever becomes of it, clients get the same answers."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+
+from tests.harness.client import RegistryClient
+from tests.harness.content import small_image
+from tests.harness.process import Daemon, wait_until
+from tests.harness.server import ShoalServer, free_port
+
+pytestmark = pytest.mark.require("redis-server")
+
+
+class RedisServer:
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._directory = directory
+        self.daemon = self.start()
+
+    def start(self) -> Daemon:
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir"]
+        self.daemon = Daemon([*command, str(self._directory)], self._directory / "redis.log")
+        self.daemon.wait_for(self._answers)
+        return self.daemon
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    found = RedisServer(tmp_path)
+    yield found
+    found.daemon.close()
+
+
+def ready(shoal: ShoalServer) -> str:
+    answer = requests.get(f"{shoal.url}/readyz", timeout=10)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_its_loss_changes_no_answer(server: RedisServer, tmp_path: Path) -> None:
+    settings = {"redis": {"url": server.url}}
+    with (
+        ShoalServer(tmp_path / "a", settings=settings) as one,
+        ShoalServer(tmp_path / "b", settings=settings, workers=2) as two,
+        RegistryClient(one.url) as client,
+    ):
+        wait_until(lambda: "knows of: 2" in ready(one), "both nodes are known")
+        assert "knows of: 2" in ready(two)
+        item = small_image(1)
+        client.push_image("team/app", item, "latest")
+
+        def pulls() -> bool:
+            answer = requests.get(f"{one.url}/v2/team/app/manifests/latest", timeout=10)
+            return answer.status_code == 200 and answer.content == item.manifest.content
+
+        poison = redis.Redis(port=server.port)
+        poison.flushall()
+        assert pulls()
+        poison.lpush("shoal:node:a", "not what is expected here")
+        assert pulls()
+        server.daemon.process.kill()
+        assert pulls()
+        assert "nothing depends on it" in ready(one)
+        client.push_image("team/app", small_image(2), "other")
+        server.start()
+        wait_until(lambda: "knows of: 2" in ready(one), "both nodes are known again", 30)
+        assert one.complaints() == two.complaints() == []
