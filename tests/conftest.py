@@ -31,6 +31,7 @@ DEBIAN_PACKAGES = {
     "dockerd": "docker.io",
     "fusermount3": "fuse3",
     "gcc": "gcc libc6-dev",
+    "nginx": "nginx-light",
     "podman": "podman",
     "postgres": "postgresql",
     "redis-server": "redis-server",
