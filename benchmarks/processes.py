@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,18 +54,21 @@ def _peak(pid: int) -> int:
 
 
 @contextmanager
-def shoal(data: Path, log: Path, workers: int) -> Iterator[Server]:
-    """Ourselves, with the access log in a file and metrics on, as they are by default."""
+def shoal(data: Path, log: Path, workers: int, environment: Mapping[str, str]) -> Iterator[Server]:
+    """Ourselves, with the access log in a file and metrics on, as they are by default; `environment` is added."""
     port = free_port()
     command = [sys.executable, "-m", "registry", "serve", "--data", str(data)]
     command += ["--listen", f"127.0.0.1:{port}", "--workers", str(workers)]
-    with _running("Shoal", command, port, log) as server:
+    with _running("Shoal", command, port, log, environment) as server:
         yield server
 
 
 @contextmanager
-def peer(name: str, data: Path, log: Path) -> Iterator[Server]:
-    """docker-registry with its access log in a file, metrics on, and its cache of descriptors in memory."""
+def peer(name: str, data: Path, log: Path, storage: Mapping[str, object]) -> Iterator[Server]:
+    """docker-registry with its access log in a file, metrics on, and its cache of descriptors in memory.
+
+    `storage`: its section of that name.
+    """
     port, debug_port = free_port(), free_port()
     config = data.with_suffix(".json")  # every JSON text is a YAML text
     config.write_text(
@@ -74,7 +77,7 @@ def peer(name: str, data: Path, log: Path) -> Iterator[Server]:
                 "version": "0.1",
                 "log": {"level": "info", "accesslog": {"disabled": False}},
                 "storage": {
-                    "filesystem": {"rootdirectory": str(data)},
+                    **storage,
                     "delete": {"enabled": True},
                     "cache": {"blobdescriptor": "inmemory"},
                 },
@@ -85,7 +88,7 @@ def peer(name: str, data: Path, log: Path) -> Iterator[Server]:
             }
         )
     )
-    with _running(name, [PEER_PROGRAM, "serve", str(config)], port, log) as server:
+    with _running(name, [PEER_PROGRAM, "serve", str(config)], port, log, {}) as server:
         yield server
 
 
@@ -112,13 +115,15 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(name: str, command: Sequence[str], port: int, log: Path) -> Iterator[Server]:
+def _running(
+    name: str, command: Sequence[str], port: int, log: Path, environment: Mapping[str, str]
+) -> Iterator[Server]:
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
     with log.open("ab") as output:
         started = time.monotonic()
         process = subprocess.Popen(
             command,
-            env=inherited,
+            env={**inherited, **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

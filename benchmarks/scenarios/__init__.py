@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from benchmarks.bench import Bench
-from benchmarks.report import Row
-from benchmarks.scenarios import blobs, images, manifests, memory, pull, push, start, tags
+from benchmarks.report import Goal, Row
+from benchmarks.scenarios import blobs, images, manifests, memory, objects, pull, push, start, tags
 
 Scenario = Callable[[Bench], Iterator[Row]]
 
@@ -20,3 +21,12 @@ SCENARIOS: Mapping[str, Scenario] = {
     "start": start.rows,
     "tags": tags.rows,
 }
+
+IN_A_STORE: Mapping[str, Scenario] = {
+    "push": objects.push,
+    "images": images.rows,
+    "pull": partial(pull.rows, goals={1: Goal("ratio", "least", 1.0)}),
+    "redirects": objects.redirects,
+    "memory": partial(memory.rows, goal=Goal("value", "most", 256)),
+}
+"""With the blobs of both contestants in one object store."""

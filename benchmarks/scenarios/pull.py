@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 from benchmarks.bench import Bench
@@ -11,10 +11,11 @@ from benchmarks.plan import MB, size_text
 from benchmarks.processes import Server
 from benchmarks.report import Goal, Row
 
-_GOALS = {1: Goal("ratio", "least", 1.0), 8: Goal("ratio", "least", 1.2)}
+GOALS: Mapping[int, Goal] = {1: Goal("ratio", "least", 1.0), 8: Goal("ratio", "least", 1.2)}
 
 
-def rows(bench: Bench) -> Iterator[Row]:
+def rows(bench: Bench, goals: Mapping[int, Goal] = GOALS) -> Iterator[Row]:
+    """`goals`: by the number of clients."""
     layer = bench.layers.next()
 
     def prepare(server: Server) -> None:
@@ -24,6 +25,6 @@ def rows(bench: Bench) -> Iterator[Row]:
         return clients * layer.size / MB / layers.pull(server, layer, clients)
 
     with bench.standing(prepare) as sides:
-        for clients, goal in _GOALS.items():
+        for clients, goal in goals.items():
             name = f"pull of {size_text(layer.size)}, {clients} client{'s' if clients > 1 else ''}"
             yield bench.compare(name, "MB/s", goal, *sides(partial(rate, clients=clients)))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-COMMAND = [sys.executable, "-m", "registry", "bench", "registry"]
+BENCH = [sys.executable, "-m", "registry", "bench"]
+COMMAND = [*BENCH, "registry"]
 
 
 def run(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -27,6 +28,24 @@ def test_rows_and_nothing_left(tmp_path: Path) -> None:
     assert (row["peer"], row["peer_value"], row["ratio"], row["met"]) == (None, None, None, None)
     assert len(row["runs"]["value"]) == 3
     assert "processors" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.require("wrk")
+def test_in_an_object_store(tmp_path: Path) -> None:
+    arguments = ["--quick", "--json", "--no-peer", "--only", "redirects", "--only", "push", "--size", "20MiB"]
+    done = subprocess.run(
+        [*BENCH, "storage", *arguments, "--data-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    pushed, beside_boto3, redirected = sorted(json.loads(done.stdout), key=lambda row: str(row["name"]))
+    assert pushed["value"] > 1
+    assert beside_boto3["peer"] == "plain boto3"
+    assert redirected["value"] > 100
     assert list(tmp_path.iterdir()) == []
 
 

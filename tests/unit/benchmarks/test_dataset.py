@@ -100,7 +100,7 @@ def test_journal_is_chained(filled: Engine) -> None:
 
 def test_shoal_serves_it_page_by_page(filled: Engine, tmp_path: Path) -> None:
     filled.dispose()
-    with processes.shoal(tmp_path / "filled", tmp_path / "log", workers=1) as server:
+    with processes.shoal(tmp_path / "filled", tmp_path / "log", workers=1, environment={}) as server:
         assert page_time(server, f"/v2/{FEW}/tags/list?n={FEW_TAGS}", FEW_TAGS, 3) > 0
         last = tag_name(TAGS - 50 - 1)
         assert page_time(server, f"/v2/{MANY}/tags/list?n=50&last={last}", 50, 3) > 0

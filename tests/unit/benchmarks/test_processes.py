@@ -9,10 +9,11 @@ import pytest
 
 from benchmarks import processes
 from benchmarks.load.http import Connection, LoadError
+from benchmarks.places import OnDisk
 
 
 def test_shoal_answers_and_is_gone_afterwards(tmp_path: Path) -> None:
-    with processes.shoal(tmp_path / "data", tmp_path / "log", workers=2) as server:
+    with processes.shoal(tmp_path / "data", tmp_path / "log", workers=2, environment={}) as server:
         pids = server.pids()
         assert len(pids) == 3
         with Connection(server.port) as connection:
@@ -28,7 +29,9 @@ def test_peer_keeps_an_access_log_and_metrics(tmp_path: Path) -> None:
     name = processes.peer_name()
     assert name is not None
     assert name.startswith("docker-registry 2.")
-    with processes.peer(name, tmp_path / "data", tmp_path / "log") as server, Connection(server.port) as connection:
+    data = tmp_path / "data"
+    peer = processes.peer(name, data, tmp_path / "log", OnDisk().peers(data))
+    with peer as server, Connection(server.port) as connection:
         assert connection.request("GET", "/v2/").status == 200
     assert '"GET /v2/ HTTP/1.1" 200' in (tmp_path / "log").read_text()
 
@@ -42,7 +45,7 @@ def test_what_a_server_said_when_it_did_not_start(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("no directory")
     with (
         pytest.raises(LoadError, match=r"(?s)Shoal did not start.*is a file"),
-        processes.shoal(tmp_path / "data", tmp_path / "log", workers=1),
+        processes.shoal(tmp_path / "data", tmp_path / "log", workers=1, environment={}),
     ):
         pass
 
