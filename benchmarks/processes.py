@@ -21,7 +21,7 @@ PEER_PROGRAM = "docker-registry"
 _START_PATIENCE = 120.0
 _STOP_PATIENCE = 60.0
 _POLL = 0.001
-_FOREIGN = ("SHOAL_", "REGISTRY_")
+_FOREIGN = ("SHOAL_", "REGISTRY_", "AWS_")
 
 
 @dataclass(frozen=True, slots=True)
