@@ -101,7 +101,7 @@ class StoreUpload:
             await self._put(self.session.next_tail, self._filling)
         elif len(self._parts) > len(self.session.parts) and tail_size:  # the tail has become a part
             tails, tail_size = tails + 1, 0
-        await self._save(
+        await self._give_back(
             replace(
                 self.session,
                 algorithm=self._algorithm,
@@ -115,7 +115,6 @@ class StoreUpload:
                 held_until=0.0,
             )
         )
-        self._released = True
         return self.state
 
     def rehash_with(self, algorithm: str) -> None:
@@ -165,8 +164,7 @@ class StoreUpload:
         if self._filling is not None:
             self._filling.close()
         if not self._ended and not self._released:
-            given_back = replace(self.session, last_byte=self._clock(), holder="", held_until=0.0)
-            await self._save(given_back)
+            await self._give_back(replace(self.session, last_byte=self._clock(), holder="", held_until=0.0))
 
     async def keep(self) -> None:
         """Go on holding the session while a request runs."""
@@ -182,6 +180,14 @@ class StoreUpload:
     def _holding(self) -> HoldUpload:
         now = self._clock()
         return HoldUpload(self.session.id, self.session.repository, self._holder, now, now + self._hold_for)
+
+    async def _give_back(self, session: UploadSession) -> None:
+        self._released = True  # from here on: a renewal that came after this would hold what is given back
+        try:
+            await self._save(session)
+        except BaseException:
+            self._released = False
+            raise
 
     async def _save(self, session: UploadSession) -> None:
         await self._changes.submit(SaveUpload(session, self._holder))
