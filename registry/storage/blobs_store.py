@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +20,8 @@ from registry.storage.s3.client import NoSuchObjectError, S3Client
 log = structlog.get_logger(__name__)
 
 URL_SECONDS = 1200
+_URL_REUSED = 60.0  # a crowd that pulls one blob gets one address: signing it takes longer than all else
+_MOST_URLS = 10_000
 
 
 class StoreBlobs:
@@ -25,6 +30,7 @@ class StoreBlobs:
     def __init__(self, client: S3Client, files: BlobStore) -> None:
         self._client = client
         self._files = files
+        self._urls: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     async def open(self, blob: StoredBlob) -> BlobFile | StoreStream:
         if not blob.location:
@@ -38,7 +44,16 @@ class StoreBlobs:
         return True if blob.location else await self._files.intact(blob)
 
     async def url(self, blob: StoredBlob) -> str | None:
-        return await self._client.presigned(blob.location, URL_SECONDS) if blob.location else None
+        if not blob.location:
+            return None
+        now = time.monotonic()
+        url, made = self._urls.get(blob.location, ("", -_URL_REUSED))
+        if now - made >= _URL_REUSED:
+            url = await self._client.presigned(blob.location, URL_SECONDS)
+            self._urls[blob.location] = url, now
+            if len(self._urls) > _MOST_URLS:
+                self._urls.popitem(last=False)
+        return url
 
     async def remove(self, digest: Digest) -> None:
         await self._files.remove(digest)
@@ -77,19 +92,24 @@ class StoreStream:
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         whole = (start, stop) == (0, self.blob.size)
-        running, held_back = hashlib.new(self.blob.digest.algorithm), b""
+        loop, running, held_back = asyncio.get_running_loop(), hashlib.new(self.blob.digest.algorithm), b""
+        hashing: asyncio.Future[None] | None = None
         try:
             async for chunk in self.client.read(self.blob.location, start, stop, self.blob.size):
+                if hashing is not None:
+                    await hashing
+                if whole:  # in a thread, while the chunk before is sent and the next one comes
+                    hashing = loop.run_in_executor(None, running.update, chunk)
                 if held_back:
                     yield held_back
                 held_back = chunk
-                if whole:
-                    running.update(chunk)
         except NoSuchObjectError as error:
             log.error("blob is damaged: its object is missing", digest=str(self.blob.digest), key=self.blob.location)
             raise BlobUnknown(
                 "the bytes of this blob are missing; push it again", {"digest": str(self.blob.digest)}
             ) from error
+        if hashing is not None:
+            await hashing
         if whole and running.hexdigest() != self.blob.digest.hex:
             log.error("blob is damaged: its object has changed", digest=str(self.blob.digest), key=self.blob.location)
             raise StorageFailure(
