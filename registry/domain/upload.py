@@ -38,9 +38,10 @@ class UploadSession:
     """A session whose bytes are staged in an object store: all that any node needs to go on with it.
 
     The bytes up to `offset` are the parts of the multipart upload `multipart` of the object `key`, and after
-    them the small object `tail` (as a part it would be too small). Of a new object `tails` makes the name, so
-    that a session names what it may have left in the store before anything is there. `holder` is the request
-    that writes, until `held_until` (seconds since the epoch).
+    them the small object `tail` (as a part it would be too small; "" where there is none). `tails` names have been
+    used up; the next one is known before the store is asked to make that object. `holder` is the request that
+    writes, until `held_until` (seconds since the epoch). One that takes over from a holder which did not let go
+    leaves that name to it, so that a late write of the other one meets nothing that counts.
     """
 
     id: str
@@ -53,6 +54,7 @@ class UploadSession:
     multipart: str = ""
     parts: tuple[StagedPart, ...] = ()
     tails: int = 0
+    tail: str = ""
     tail_size: int = 0
     holder: str = ""
     held_until: float = 0.0
@@ -62,23 +64,20 @@ class UploadSession:
         return UploadState(self.id, self.repository, self.algorithm, self.offset)
 
     @property
-    def tail(self) -> str:
-        """The object with the bytes that are in no part yet."""
-        return self.tail_of(self.tails)
-
-    @property
     def next_tail(self) -> str:
-        """What the next such object will be called: it may be there before the session says so."""
-        return self.tail_of(self.tails + 1)
+        """What the next small object will be called: it may be there before the session says so."""
+        return f"{self.key}.{self.tails + 1}"
 
-    def tail_of(self, number: int) -> str:
-        return f"{self.key}.{number}"
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """What the store may hold of a session that ends without a blob."""
+        names = (self.key, self.next_tail, *((self.tail,) if self.tail else ()))
+        return (*map(Leftover, names), Leftover(self.key, self.multipart or ANY_MULTIPART))
 
-    def leftovers(self, kept: str = "") -> tuple[Leftover, ...]:
-        """What the store may hold of this session, but for the object `kept`."""
-        names = [self.key, self.next_tail] + ([self.tail] if self.tails else [])
-        objects = [Leftover(name) for name in names if name != kept]
-        return (*objects, Leftover(self.key, self.multipart or ANY_MULTIPART)) if kept != self.key else tuple(objects)
+    def leftovers_beside(self, kept: str) -> tuple[Leftover, ...]:
+        """What the store holds of a session that became the object `kept`: all is known, as nothing is under way."""
+        tail = (Leftover(self.tail),) if self.tail not in ("", kept) else ()
+        given_up = (Leftover(self.key, self.multipart),) if self.multipart and kept != self.key else ()
+        return (*tail, *given_up)
 
 
 @dataclass(frozen=True, slots=True)

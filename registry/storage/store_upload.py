@@ -51,7 +51,7 @@ class StoreUpload:
         self._hold_for = hold_for
         running = hashing.resume(session.algorithm, session.hash_state) if session.offset else None
         if running is None:  # nothing yet; or a state of another build, and staged parts cannot be read back
-            session = replace(session, offset=0, parts=(), tail_size=0)
+            session = replace(session, offset=0, parts=(), tail="", tail_size=0)
             running = hashing.start(session.algorithm)
         self.session = session
         self._hash = running
@@ -95,12 +95,12 @@ class StoreUpload:
         if self._hashed_to != self._offset:
             # Another algorithm came after parts had been sent, which cannot be read back now: stay where we were.
             return self.session.state
-        tails, tail_size = self.session.tails, self.session.tail_size
+        tails, tail, tail_size = self.session.tails, self.session.tail, self.session.tail_size
         if self._filling is not None:
-            tails, tail_size = tails + 1, self._filling.size
-            await self._put(self.session.next_tail, self._filling)
-        elif len(self._parts) > len(self.session.parts) and tail_size:  # the tail has become a part
-            tails, tail_size = tails + 1, 0
+            tails, tail, tail_size = tails + 1, self.session.next_tail, self._filling.size
+            await self._put(tail, self._filling)
+        elif len(self._parts) > len(self.session.parts):  # the tail has become a part
+            tail, tail_size = "", 0
         await self._give_back(
             replace(
                 self.session,
@@ -109,6 +109,7 @@ class StoreUpload:
                 hash_state=self._hash.state,
                 parts=tuple(self._parts),
                 tails=tails,
+                tail=tail,
                 tail_size=tail_size,
                 last_byte=self._clock(),
                 holder="",
@@ -262,8 +263,8 @@ class StoreUpload:
         if not self._parts and not self._under_way:
             if self._filling is None and self._has_tail:
                 return self.session.tail
-            await self._put(self.session.key, await self._part())
-            return self.session.key
+            await self._put(self.session.next_tail, await self._part())
+            return self.session.next_tail
         if self._filling is not None or self._has_tail:
             await self._send(await self._part())
         await self._arrived()

@@ -53,7 +53,16 @@ class TestSession:
         before = await held(metadata)
         assert before == replace(session(), holder="me", held_until=15.0)
         parts = (StagedPart('"etag-1"', 8_000_000), StagedPart("etag", 2**40))
-        after = replace(before, offset=2**42, hash_state=b"\0\xff", multipart="m", parts=parts, tails=1, tail_size=5)
+        after = replace(
+            before,
+            offset=2**42,
+            hash_state=b"\0\xff",
+            multipart="m",
+            parts=parts,
+            tails=1,
+            tail="blobs/one.1",
+            tail_size=5,
+        )
         await metadata.changes.submit(SaveUpload(after, "me"))
         assert await metadata.sessions.upload("one") == after
         assert await left_over(metadata) == set()
@@ -88,6 +97,14 @@ class TestSession:
         assert found is not None
         assert (found.offset, found.holder) == (0, "other")
 
+    async def test_whoever_takes_over_writes_nothing_that_the_other_may_still_write(self, metadata: Metadata) -> None:
+        mine = await held(metadata)
+        await metadata.changes.submit(hold(holder="other", now=16.0, until=31.0))
+        found = await metadata.sessions.upload("one")
+        assert found is not None
+        assert found.next_tail != mine.next_tail
+        assert await left_over(metadata) == {Leftover(mine.next_tail)}
+
     async def test_of_another_repository_is_unknown(self, metadata: Metadata) -> None:
         await metadata.changes.submit(BeginUpload(session()))
         with pytest.raises(BlobUploadUnknown):
@@ -106,7 +123,7 @@ class TestSession:
 class TestLeftovers:
     async def test_of_a_session_that_ended_without_a_blob(self, metadata: Metadata) -> None:
         before = await held(metadata)
-        await metadata.changes.submit(SaveUpload(replace(before, tails=2, tail_size=5), "me"))
+        await metadata.changes.submit(SaveUpload(replace(before, tails=2, tail="blobs/one.2", tail_size=5), "me"))
         await metadata.changes.submit(EndUpload("one", "me"))
         assert await metadata.sessions.upload("one") is None
         names = {Leftover(f"blobs/one{end}") for end in ("", ".2", ".3")} | {Leftover("blobs/one", ANY_MULTIPART)}
@@ -116,20 +133,22 @@ class TestLeftovers:
     async def test_of_a_tail_that_was_replaced(self, metadata: Metadata) -> None:
         before = await held(metadata)
         for tails in (1, 2):
-            await metadata.changes.submit(SaveUpload(replace(before, tails=tails, tail_size=5), "me"))
+            await metadata.changes.submit(
+                SaveUpload(replace(before, tails=tails, tail=f"blobs/one.{tails}", tail_size=5), "me")
+            )
         assert await left_over(metadata) == {Leftover("blobs/one.1")}
 
     async def test_of_a_session_that_became_a_blob(self, metadata: Metadata) -> None:
         before = await held(metadata)
-        await metadata.changes.submit(SaveUpload(replace(before, multipart="m", tails=1), "me"))
+        await metadata.changes.submit(SaveUpload(replace(before, multipart="m", tails=1, tail="blobs/one.1"), "me"))
         link = LinkBlob(REPO, DIGEST, 7, "blobs/one", "one", "me")
         await metadata.changes.submit(link)
         assert await metadata.sessions.upload("one") is None
-        assert await left_over(metadata) == {Leftover("blobs/one.1"), Leftover("blobs/one.2")}
+        assert await left_over(metadata) == {Leftover("blobs/one.1")}
         assert await metadata.reader.blob(REPO, DIGEST) == BlobLink(7, metadata.clock(), "blobs/one")
         assert await metadata.reader.stored(DIGEST) == StoredBlob(Digest.parse(DIGEST), 7, "blobs/one")
         await metadata.changes.submit(link)  # the answer was lost, and it is submitted again
-        assert await left_over(metadata) == {Leftover("blobs/one.1"), Leftover("blobs/one.2")}
+        assert await left_over(metadata) == {Leftover("blobs/one.1")}
 
     async def test_of_a_blob_that_was_pushed_again(self, metadata: Metadata) -> None:
         """The newer object takes over: it is the one that was just verified."""

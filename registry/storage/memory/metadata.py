@@ -164,7 +164,7 @@ class MemoryMetadata:
                 return self._hold(change)
             case changes.SaveUpload():
                 before = self._held(change.session.id, change.holder)
-                if before.tails and before.tails != change.session.tails:
+                if before.tail not in ("", change.session.tail):
                     self._leave_behind([Leftover(before.tail)])
                 self.sessions[before.id] = change.session
                 return Outcome()
@@ -191,7 +191,7 @@ class MemoryMetadata:
         before = self._blobs.get(change.digest)
         if change.upload and not (before and before.location == change.location):
             session = self._held(change.upload, change.holder)
-            self._leave_behind(session.leftovers(kept=change.location))
+            self._leave_behind(session.leftovers_beside(change.location))
             del self.sessions[session.id]
         self._blobs[change.digest] = StoredBlob(Digest.parse(change.digest), change.size, change.location)
         if before is not None and before.location != change.location:
@@ -216,7 +216,11 @@ class MemoryMetadata:
             raise _unknown(change.upload)
         if session.holder not in ("", change.holder) and session.held_until > change.now:
             raise UploadBusy("another request is writing to this upload", {"upload": change.upload})
-        self.sessions[session.id] = replace(session, holder=change.holder, held_until=change.until)
+        tails = session.tails
+        if session.holder not in ("", change.holder):
+            self._leave_behind([Leftover(session.next_tail)])
+            tails += 1
+        self.sessions[session.id] = replace(session, holder=change.holder, held_until=change.until, tails=tails)
         return Outcome()
 
     def _held(self, upload: str, holder: str) -> UploadSession:

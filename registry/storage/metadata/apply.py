@@ -61,7 +61,7 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
         case BeginUpload():
             return sessions.begin(connection, change)
         case HoldUpload():
-            return sessions.hold(connection, change)
+            return sessions.hold(connection, change, now)
         case SaveUpload():
             return sessions.save(connection, change, now)
         case EndUpload():

@@ -17,7 +17,11 @@ from registry.storage.metadata.schema import leftovers, uploads
 _THIS = uploads.c.id == bindparam("u")
 _SELECT = select(uploads).where(_THIS)
 _INSERT = insert(uploads)
-_HOLD = update(uploads).where(_THIS).values(holder=bindparam("new_holder"), held_until=bindparam("until"))
+_HOLD = (
+    update(uploads)
+    .where(_THIS)
+    .values(holder=bindparam("new_holder"), held_until=bindparam("until"), tails=bindparam("new_tails"))
+)
 _SAVE = update(uploads).where(_THIS)
 _DELETE = delete(uploads).where(_THIS)
 _SAME_LEFTOVER = (leftovers.c.key == bindparam("k")) & (leftovers.c.multipart == bindparam("m"))
@@ -64,19 +68,24 @@ def begin(connection: Connection, change: BeginUpload) -> Outcome:
     return Outcome()
 
 
-def hold(connection: Connection, change: HoldUpload) -> Outcome:
+def hold(connection: Connection, change: HoldUpload, now: float) -> Outcome:
     row = connection.execute(_SELECT, {"u": change.upload}).one_or_none()
     if row is None or row.repository != change.repository:
         raise _unknown(change.upload)
     if row.holder not in ("", change.holder) and row.held_until > change.now:
         raise UploadBusy("another request is writing to this upload", {"upload": change.upload})
-    connection.execute(_HOLD, {"u": change.upload, "new_holder": change.holder, "until": change.until})
+    tails = row.tails
+    if row.holder not in ("", change.holder):
+        leave_behind(connection, [Leftover(session_of(row).next_tail)], now)
+        tails += 1
+    values = {"u": change.upload, "new_holder": change.holder, "until": change.until, "new_tails": tails}
+    connection.execute(_HOLD, values)
     return Outcome()
 
 
 def save(connection: Connection, change: SaveUpload, now: float) -> Outcome:
     before = _held(connection, change.session.id, change.holder)
-    if before.tails and before.tails != change.session.tails:
+    if before.tail not in ("", change.session.tail):
         leave_behind(connection, [Leftover(before.tail)], now)
     connection.execute(_SAVE.values(**_values(change.session)), {"u": change.session.id})
     return Outcome()
@@ -95,7 +104,7 @@ def end(connection: Connection, change: EndUpload, now: float) -> Outcome:
 def become_blob(connection: Connection, change: LinkBlob, now: float) -> None:
     """End the session whose bytes are the blob; the bytes of one that is not held may be about to be removed."""
     session = _held(connection, change.upload, change.holder)
-    leave_behind(connection, session.leftovers(kept=change.location), now)
+    leave_behind(connection, session.leftovers_beside(change.location), now)
     connection.execute(_DELETE, {"u": change.upload})
 
 

@@ -25,6 +25,7 @@ def upgrade() -> None:
         Column("multipart", Text, nullable=False),
         Column("parts", Text, nullable=False),
         Column("tails", Whole, nullable=False),
+        Column("tail", Text, nullable=False),
         Column("tail_size", Whole, nullable=False),
         Column("holder", Text, nullable=False),
         Column("held_until", Float, nullable=False),
