@@ -7,8 +7,8 @@ Adapters live in `registry.storage`; each of these ports has a fake for tests in
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -71,6 +71,13 @@ class BlobStream(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@asynccontextmanager
+async def reading(chunks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """What `BlobStream.read` gives; it ends when this is left, and not some time after the last one has dropped it."""
+    async with aclosing(chunks) if isinstance(chunks, AsyncGenerator) else nullcontext():
+        yield chunks
 
 
 T = TypeVar("T")

@@ -12,7 +12,11 @@ Mode = Literal["always", "never", "auto"]
 
 @dataclass(frozen=True, slots=True)
 class Redirects:
-    """`auto`: all clients but those in `stream_networks`, who cannot reach the store."""
+    """`always`, `never`, or `auto`: all clients but those in `stream_networks`.
+
+    These are the networks whose clients cannot reach the store, or do not follow redirects. With none, `auto` is
+    `always`: whoever chose it said that clients reach the store, and only knows who does not.
+    """
 
     mode: Mode
     stream_networks: Sequence[IPv4Network | IPv6Network]
@@ -26,4 +30,6 @@ class Redirects:
             address = ip_address(client)
         except ValueError:
             return False
+        # A proxy may write an IPv4 address in the form of IPv6 (RFC 4291, section 2.5.5.2).
+        address = getattr(address, "ipv4_mapped", None) or address
         return not any(address in network for network in self.stream_networks)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, closing
 
 import structlog
 from aiohttp import web
@@ -12,7 +12,7 @@ from aiohttp import web
 from registry.http.ranges import ByteRange
 from registry.http.router import Call
 from registry.http.sendfile import SocketOutlet
-from registry.ports import BlobFile, BlobStream
+from registry.ports import BlobFile, BlobStream, reading
 
 log = structlog.get_logger(__name__)
 
@@ -61,11 +61,12 @@ async def _send_several(
     response = web.StreamResponse(status=206, headers=headers)
     response.headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
     response.content_length = sum(map(len, heads)) + sum(part.length for part in ranges) + len(end)
-    call.begun = True
-    await response.prepare(call.request)
     for head, part in zip(heads, ranges, strict=True):
-        await response.write(head)
         async with _reading(blob, part) as source:
+            if not call.begun:
+                call.begun = True
+                await response.prepare(call.request)
+            await response.write(head)
             await _send_range(call, response, source, part)
     await response.write(end)
     await response.write_eof()
@@ -82,17 +83,14 @@ async def _reading(blob: BlobFile | BlobStream, wanted: ByteRange) -> AsyncItera
     if isinstance(blob, BlobFile):
         yield blob
         return
-    async with aclosing(_started(blob.read(wanted.start, wanted.stop))) as chunks:
-        await anext(chunks)
-        yield chunks
+    async with reading(blob.read(wanted.start, wanted.stop)) as chunks:
+        first = await anext(chunks, b"")
+        yield _after(first, chunks)
 
 
-async def _started(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The same chunks after an empty one, which comes when the first one has."""
-    first = await anext(chunks, b"")
-    yield b""
+async def _after(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     yield first
-    async for chunk in chunks:
+    async for chunk in rest:
         yield chunk
 
 
