@@ -123,6 +123,8 @@ class StorageSettings(_Section):
     # whether clients fetch blobs from the store by themselves; "auto": all but those in stream_networks
     redirect: Literal["always", "never", "auto"] = "never"
     stream_networks: Networks = ()
+    # disk for blobs of the bucket that are streamed, so that hot ones are read there once; 0: none
+    cache: Bytes = 0
 
 
 class DatabaseSettings(_Section):

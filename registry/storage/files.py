@@ -4,6 +4,7 @@ lock                  held by the one `shoal serve` that uses the directory
 shoal.db              the database (SQLite)
 blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
 uploads/              sessions: ID.data (the bytes so far) and ID.state
+cache/                copies of blobs that lie in an object store
 boot                  in which boot of the machine the blobs were last looked through
 metrics               leads to the counters of the running processes, in memory
 """

@@ -22,7 +22,9 @@ class Stores(Protocol):
 
     async def close(self) -> None: ...
 
-    def blobs(self, directory: DataDirectory) -> BlobStore: ...
+    def blobs(self, directory: DataDirectory, cache: int) -> BlobStore:
+        """`cache`: bytes of disk for copies of blobs that lie elsewhere; 0 keeps none."""
+        ...
 
     def uploads(self, directory: DataDirectory, reader: SessionReader, changes: Changes) -> UploadStore: ...
 
@@ -49,7 +51,7 @@ class FileStores:
     async def close(self) -> None:
         """No connection is open."""
 
-    def blobs(self, directory: DataDirectory) -> BlobStore:
+    def blobs(self, directory: DataDirectory, _cache: int) -> BlobStore:
         return FileBlobs(directory, self._executor)
 
     def uploads(self, directory: DataDirectory, _reader: SessionReader, _changes: Changes) -> UploadStore:
@@ -75,10 +77,14 @@ class BucketStores:
     async def close(self) -> None:
         await self._client.close()
 
-    def blobs(self, directory: DataDirectory) -> BlobStore:
+    def blobs(self, directory: DataDirectory, cache: int) -> BlobStore:
+        from registry.storage.blob_cache import CachedBlobs
         from registry.storage.blobs_store import StoreBlobs
 
-        return StoreBlobs(self._client, FileBlobs(directory, self._executor))
+        blobs = StoreBlobs(self._client, FileBlobs(directory, self._executor))
+        cached = CachedBlobs(blobs, directory, self._executor, cache)
+        self._executor.submit(cached.tidy)
+        return cached if cache else blobs
 
     def uploads(self, directory: DataDirectory, reader: SessionReader, changes: Changes) -> UploadStore:
         from registry.storage.uploads_store import StoreUploads
