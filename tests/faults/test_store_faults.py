@@ -81,6 +81,9 @@ def until(moment: float, fault: Fault) -> Choose:
     return lambda _method, _url: fault if time.monotonic() < moment else None
 
 
+# What Amazon does while it completes an upload: it says 200, then spaces, and after some time how it ended.
+_SPACES_THEN_ERROR = Fault(pieces=(b"  ", 0.2, b"<?xml version='1.0'?><Error><Code>InternalError</Code></Error>"))
+
 PUSH_FAULTS: list[tuple[str, Callable[[], Choose]]] = [
     ("a part is refused for now", lambda: once("UploadPart", Fault(status=503), 3)),
     ("an internal error", lambda: once("UploadPart", Fault(status=500, code="InternalError"))),
@@ -89,6 +92,7 @@ PUSH_FAULTS: list[tuple[str, Callable[[], Choose]]] = [
     ("the beginning's answer is lost", lambda: once("CreateMultipartUpload", Fault(cut_answer=0))),
     ("the completion's answer is lost", lambda: once("CompleteMultipartUpload", Fault(cut_answer=0))),
     ("the completion fails after its head", lambda: once("CompleteMultipartUpload", _late_error())),
+    ("the completion fails after a while", lambda: once("CompleteMultipartUpload", _SPACES_THEN_ERROR, 2)),
     ("the tail is refused for now", lambda: once("PutObject", Fault(status=503), 2)),
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ SERVICES = (
 class S3Server:
     """`weed mini` in a directory of its own, on free ports of 127.0.0.1."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, fsync: bool = False) -> None:
+        """`fsync`: what it acknowledges is on the disk, not only with the kernel; slower."""
         self.directory = directory
+        self.fsync = fsync
         self.ports = {name: free_port() for name in SERVICES}
         self.endpoint = f"http://127.0.0.1:{self.ports['s3.port']}"
         self.daemon: Daemon | None = None
@@ -42,7 +45,18 @@ class S3Server:
         keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "GOMEMLIMIT": "2GiB"}
         self.daemon = Daemon(command, self.directory.with_suffix(".log"), keys)
         self.daemon.wait_for(self._answers)
+        if self.fsync:
+            self._sync_every_write()
         return self
+
+    def _sync_every_write(self) -> None:
+        places = {name: f"127.0.0.1:{self.ports[f'{name}.port']}" for name in ("master", "filer")}
+        flags = [f"-{name}={place}.{self.ports[f'{name}.port.grpc']}" for name, place in places.items()]
+        command = "fs.configure -locationPrefix=/buckets/ -fsync -apply\n"
+        done = subprocess.run(
+            [_program(), "shell", *flags], input=command, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert "fsync" in done.stdout, done.stdout + done.stderr
 
     def kill(self) -> None:
         """SIGKILL; what it acknowledged is kept."""

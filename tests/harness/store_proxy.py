@@ -20,7 +20,8 @@ _HOP = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
 @dataclass(frozen=True)
 class Fault:
     """What happens to a request. `status`: answered with it, and not passed on. `cut_request`, `cut_answer`: the
-    connection breaks after so many bytes of the body. `change`: the bytes of the answer become others.
+    connection breaks after so many bytes of the body. `change`: the bytes of the answer become others. `pieces`: these
+    bytes, with so many seconds between them, are the answer, nothing is passed on. `delay`: seconds before all else.
     """
 
     status: int = 0
@@ -28,6 +29,8 @@ class Fault:
     cut_request: int | None = None
     cut_answer: int | None = None
     change: Callable[[bytes], bytes] | None = None
+    pieces: tuple[bytes | float, ...] = ()
+    delay: float = 0.0
 
 
 Choose = Callable[[str, yarl.URL], Fault | None]
@@ -91,6 +94,9 @@ class StoreProxy:
         if "x-amz-copy-source" in request.headers:
             self.counts["copy"] += 1
         fault = self.choose(request.method, request.url) or Fault()
+        await asyncio.sleep(fault.delay)
+        if fault.pieces:
+            return await _piecewise(request, fault.pieces)
         if fault.status:
             await request.content.read()
             return web.Response(status=fault.status, text=f"<Error><Code>{fault.code}</Code></Error>")
@@ -118,6 +124,18 @@ class StoreProxy:
             if request.method != "HEAD":
                 await response.write(content)
             return response
+
+
+async def _piecewise(request: web.BaseRequest, pieces: tuple[bytes | float, ...]) -> web.StreamResponse:
+    await request.content.read()
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for piece in pieces:
+        if isinstance(piece, bytes):
+            await response.write(piece)
+        else:
+            await asyncio.sleep(piece)
+    return response
 
 
 def _cut(request: web.BaseRequest) -> None:

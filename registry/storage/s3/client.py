@@ -6,20 +6,21 @@ called compatible differ in these.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import AsyncIterator, Sequence
-from xml.etree import ElementTree as ET
 from xml.sax.saxutils import escape
 
 from registry.errors import StartupError, StorageFailure, Unavailable
 from registry.storage.s3.retries import Failure
 from registry.storage.s3.settings import StoreSettings
 from registry.storage.s3.signing import Signer
-from registry.storage.s3.transport import BROKEN, FileBody, RefusedError, Transport
+from registry.storage.s3.transport import BROKEN, Answer, FileBody, RefusedError, Transport, name_of, parsed
 
 _READ_BUDGET = 15.0
 _CHECK_BUDGET = 2.0
+_CHECK_LIMIT = 5.0
 
 
 class NoSuchObjectError(Exception):
@@ -35,7 +36,7 @@ class S3Client:
 
     def __init__(self, settings: StoreSettings) -> None:
         """Raises StartupError."""
-        self._settings = settings
+        self._settings = settings.checked()
         self._signer = Signer(settings)
         self._transport = Transport(settings, self._signer)
 
@@ -73,7 +74,7 @@ class S3Client:
             if error.failure.code == "NoSuchUpload":
                 raise NoSuchMultipartError from error
             raise error.told("a part of an upload") from error
-        return next(value for name, value in answer.headers.items() if name.lower() == "etag")
+        return answer.header("etag")
 
     async def complete(self, key: str, multipart: str, etags: Sequence[str], size: int) -> None:
         """CompleteMultipartUpload. `size` of the whole settles whether an attempt succeeded whose answer was lost.
@@ -92,12 +93,18 @@ class S3Client:
             except RefusedError as error:
                 if error.failure.code != "NoSuchUpload":
                     raise error.told("to complete an upload") from error
+                answer = Answer(error.failure.status, {}, b"")
+            root = parsed(answer.content)
+            if root is not None and name_of(root) == "CompleteMultipartUploadResult":
+                return
+            # An error can come with the status 200, after the head was sent; an answer that says neither is no success.
+            code = answer.text("Code")
+            if code in ("", "NoSuchUpload"):
                 if await self.head(key) == size:
                     return
-                raise NoSuchMultipartError from error
-            if not (code := answer.text("Code")):  # an error can come with the status 200, after the head was sent
-                return
-            await self._transport.pause(Failure(500, code), attempt, started, 60.0, code)
+                if code or answer.status == 404:
+                    raise NoSuchMultipartError
+            await self._transport.pause(Failure(500, code), attempt, started, 60.0, code or "no result")
             attempt += 1
 
     async def abort(self, key: str, multipart: str) -> None:
@@ -114,13 +121,13 @@ class S3Client:
             answer = await self._transport.call("GET", "", {"prefix": f"{self._settings.prefix}{key}", "uploads": ""})
         except RefusedError as error:
             raise error.told("to list unfinished uploads") from error
-        wanted, found = f"{self._settings.prefix}{key}", []
-        for upload in ET.fromstring(answer.content).iter():  # noqa: S314 - from the operator's own store
-            if upload.tag.rpartition("}")[2] == "Upload":
-                fields = {child.tag.rpartition("}")[2]: child.text or "" for child in upload}
-                if fields.get("Key") == wanted:
-                    found.append(fields["UploadId"])
-        return found
+        if (root := parsed(answer.content)) is None:
+            raise StorageFailure("the object store's list of unfinished uploads cannot be read")
+        uploads = (
+            {name_of(child): child.text or "" for child in found} for found in root if name_of(found) == "Upload"
+        )
+        wanted = f"{self._settings.prefix}{key}"
+        return [upload["UploadId"] for upload in uploads if upload.get("Key") == wanted and "UploadId" in upload]
 
     async def delete(self, key: str) -> None:
         """DeleteObject; no error where there is none."""
@@ -138,7 +145,7 @@ class S3Client:
             if error.failure.status == 404:
                 return None
             raise error.told("to look at an object") from error
-        return int(next(value for name, value in answer.headers.items() if name.lower() == "content-length"))
+        return int(answer.header("content-length"))
 
     async def read(self, key: str, start: int, stop: int, size: int) -> AsyncIterator[bytes]:
         """GetObject: the bytes from `start` to before `stop` of an object of `size`, going on after a break.
@@ -154,6 +161,8 @@ class S3Client:
                     _check_range(response.status, response.headers.get("Content-Range", ""), position, size)
                     async for chunk in response.content.iter_any():
                         position += len(chunk)
+                        if position > stop:
+                            raise StorageFailure("the object store gave more than it was asked for", {"key": key})
                         attempt, started, budget = 0, time.monotonic(), _READ_BUDGET
                         yield chunk
                 failure, cause = Failure(), "the answer ended too early"
@@ -175,7 +184,7 @@ class S3Client:
     async def check(self) -> None:
         """HeadBucket."""
         try:
-            await self._transport.call("HEAD", "", budget=_CHECK_BUDGET)
+            await self._head_bucket()
         except RefusedError as error:
             raise error.told("to show its bucket") from error
 
@@ -183,7 +192,7 @@ class S3Client:
         """Raises StartupError, which says what to do, where the bucket cannot be used."""
         where = f"the bucket {self._settings.bucket} at {self._settings.endpoint or 'Amazon S3'}"
         try:
-            await self._transport.call("HEAD", "", budget=_CHECK_BUDGET)
+            await self._head_bucket()
         except RefusedError as error:
             match error.failure.status:
                 case 404:
@@ -202,6 +211,15 @@ class S3Client:
             raise StartupError(
                 f"{where} cannot be reached: check storage.endpoint, and that the store runs ({error.detail['error']})"
             ) from error
+
+    async def _head_bucket(self) -> None:
+        """Raises RefusedError, and Unavailable soon, also where a store takes the request and says nothing."""
+        try:
+            async with asyncio.timeout(_CHECK_LIMIT):
+                await self._transport.call("HEAD", "", budget=_CHECK_BUDGET)
+        except TimeoutError as error:
+            said = {"error": f"no answer within {_CHECK_LIMIT:g} s"}
+            raise Unavailable("the object store does not answer; try again later", said) from error
 
     def _encryption(self) -> dict[str, str]:
         if not self._settings.sse:

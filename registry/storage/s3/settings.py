@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
+from registry.errors import StartupError
+
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
@@ -24,6 +26,15 @@ class StoreSettings:
     sse: str = ""
     kms_key: str = ""
     proxy: str = ""
+
+    def checked(self) -> StoreSettings:
+        """These settings; raises StartupError where the endpoint is no address."""
+        address = urlsplit(self.endpoint or "https://s3")
+        if address.scheme not in ("http", "https") or not address.netloc:
+            raise StartupError(
+                f"storage.endpoint: {self.endpoint} is no address; write http://HOST:PORT or https://HOST"
+            )
+        return self
 
     def url(self, key: str = "") -> str:
         """The address of an object, or of the bucket where `key` is ""."""

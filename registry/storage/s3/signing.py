@@ -7,6 +7,7 @@ Content-MD5, which is signed, protects them.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,12 +16,13 @@ from urllib.parse import quote, urlencode
 import boto3
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from registry.errors import StartupError, Unavailable
 from registry.storage.s3.settings import StoreSettings
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
+_RENEWED_AT_MOST_EVERY = 30.0
 
 
 class Signer:
@@ -30,12 +32,8 @@ class Signer:
         """Raises StartupError where no credentials are found. May ask the machine's own credential service."""
         self._settings = settings
         self.skew = timedelta()
-        session = boto3.Session(
-            aws_access_key_id=settings.access_key or None,
-            aws_secret_access_key=settings.secret_key or None,
-            region_name=settings.region,
-        )
-        self._credentials = session.get_credentials()
+        self._renewed_at = 0.0
+        self._credentials = self._found()
         if self._credentials is None:
             raise StartupError(
                 "the object store needs credentials: set storage.access_key and storage.secret_key, or "
@@ -56,13 +54,31 @@ class Signer:
         _Query(await self._frozen(), self._settings.region, self.skew, seconds).add_auth(request)
         return str(request.url)
 
+    async def renew(self) -> None:
+        """Look for credentials anew: the store says that those at hand have expired. At most once in a while."""
+        now = time.monotonic()
+        if self._renewed_at and now - self._renewed_at < _RENEWED_AT_MOST_EVERY:
+            return
+        self._renewed_at = now
+        try:
+            self._credentials = await asyncio.to_thread(self._found) or self._credentials
+        except (BotoCoreError, ClientError) as error:
+            raise Unavailable("the credentials of the object store cannot be renewed", {"error": str(error)}) from error
+
+    def _found(self) -> Any:
+        return boto3.Session(
+            aws_access_key_id=self._settings.access_key or None,
+            aws_secret_access_key=self._settings.secret_key or None,
+            region_name=self._settings.region,
+        ).get_credentials()
+
     async def _frozen(self) -> Any:
         """The credentials of now; renewing those that expire asks a server, so that is done in a thread."""
         try:
             if getattr(self._credentials, "refresh_needed", None) is None:
                 return self._credentials.get_frozen_credentials()
             return await asyncio.to_thread(self._credentials.get_frozen_credentials)
-        except BotoCoreError as error:
+        except (BotoCoreError, ClientError) as error:  # the latter is what a token service refuses with
             raise Unavailable("the credentials of the object store cannot be renewed", {"error": str(error)}) from error
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from xml.etree import ElementTree as ET
 
@@ -33,6 +33,9 @@ _LARGEST_ANSWER = 4 * 1024 * 1024
 _SLICE = 512 * 1024
 _DOWN_AFTER = 5.0
 _ASK_AGAIN_AFTER = 3.0
+_FORGOTTEN_AFTER = 60.0
+# Stores refuse what was signed more than 15 minutes before or after their time; dates are rounded to seconds.
+_SKEW_REFUSED = timedelta(minutes=14)
 BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError, OSError)
 
 
@@ -44,6 +47,7 @@ class FileBody:
     size: int
 
     async def slices(self) -> AsyncIterator[bytes]:
+        """Raises StorageFailure where the file has fewer bytes than it should."""
         position = 0
         while position < self.size:
             chunk = await asyncio.to_thread(os.pread, self.fd, min(_SLICE, self.size - position), position)
@@ -70,6 +74,13 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     content: bytes
+
+    def header(self, name: str) -> str:
+        """Raises StorageFailure where the answer has none of that name."""
+        for found, value in self.headers.items():
+            if found.lower() == name:
+                return value
+        raise StorageFailure(f"the object store answered without {name}", {"status": self.status})
 
     def text(self, tag: str) -> str:
         """The text of the first element of that name, whatever its namespace; "" where there is none."""
@@ -115,9 +126,10 @@ class Transport:
         while True:
             try:
                 async with self.open(method, key, query or {}, headers or {}, body) as response:
-                    content = await response.content.read(_LARGEST_ANSWER)
-                    return Answer(response.status, dict(response.headers), content)
+                    return Answer(response.status, dict(response.headers), await _content_of(response))
             except BROKEN as error:
+                if isinstance(error.__cause__, StorageFailure):  # the body could not be read: no fault of the store
+                    raise error.__cause__ from None
                 failure, cause = Failure(), str(error) or repr(error)
             except RefusedError as error:
                 if not error.failure.passes:
@@ -129,8 +141,9 @@ class Transport:
     async def pause(self, failure: Failure, attempt: int, started: float, budget: float, cause: str) -> None:
         """Wait before asking again; raises Unavailable where that has gone on for too long."""
         now = time.monotonic()
+        if self._failing_since is None or now - self._failed_at > _FORGOTTEN_AFTER:
+            self._failing_since = now
         self._failed_at = now
-        self._failing_since = self._failing_since or now
         seconds = retries.wait(failure, attempt, now - started, budget, random.random())  # noqa: S311 - no secret
         if seconds is None:
             raise Unavailable("the object store does not answer; try again later", {"error": cause[:200]})
@@ -151,23 +164,45 @@ class Transport:
         sent = {**headers, "Content-Length": str(size)} if method in ("PUT", "POST") else dict(headers)
         signed = await self._signer.headers(method, url, query, sent)
         target = yarl.URL(url, encoded=True).with_query(query) if query else yarl.URL(url, encoded=True)
-        data = body.slices() if isinstance(body, FileBody) else (body or None)
-        session = self._connected()
-        async with session.request(
-            method, target, headers=signed, data=data, proxy=self._settings.proxy or None, allow_redirects=False
-        ) as response:
+        async with await self._sent(method, target, signed, body) as response:
             if response.status >= 300:
                 raise RefusedError(await self._failure(response))
             self._failing_since = None
             yield response
 
+    async def _sent(
+        self, method: str, target: yarl.URL, headers: Mapping[str, str], body: bytes | FileBody
+    ) -> aiohttp.ClientResponse:
+        """Send a request. aiohttp's bound on silence begins after the body, so a store that stops reading has its own:
+        TimeoutError where no slice was taken for that long."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(None) as silence:
+
+            async def watched() -> AsyncIterator[bytes]:
+                async for chunk in body.slices() if isinstance(body, FileBody) else _slices_of(body):
+                    silence.reschedule(loop.time() + _SILENCE)
+                    yield chunk
+                silence.reschedule(None)
+
+            return await self._connected().request(
+                method,
+                target,
+                headers=headers,
+                data=watched() if isinstance(body, FileBody) or body else None,
+                proxy=self._settings.proxy or None,
+                allow_redirects=False,
+            )
+
     async def _failure(self, response: aiohttp.ClientResponse) -> Failure:
-        content = await response.content.read(_LARGEST_ANSWER)
-        code = text_of(content, "Code")
-        date = response.headers.get("Date")
-        if code == "RequestTimeTooSkewed" and date:
-            self._signer.skew = parsedate_to_datetime(date).replace(tzinfo=UTC) - datetime.now(UTC)
-            log.warning("our clock and that of the object store differ", seconds=self._signer.skew.total_seconds())
+        code = text_of(await _content_of(response), "Code")
+        ahead = _ahead(response.headers.get("Date", ""))
+        if response.method == "HEAD" and response.status == 403 and abs(ahead - self._signer.skew) > _SKEW_REFUSED:
+            code = "RequestTimeTooSkewed"  # the answer to HEAD has no body that could say so
+        if code == "RequestTimeTooSkewed" and ahead:
+            self._signer.skew = ahead
+            log.warning("our clock and that of the object store differ", seconds=ahead.total_seconds())
+        if code == "ExpiredToken":
+            await self._signer.renew()
         after = response.headers.get("Retry-After", "")
         return Failure(response.status, code, float(after) if after.isdigit() else 0.0)
 
@@ -186,9 +221,44 @@ class Transport:
         return self._session
 
 
-def text_of(content: bytes, tag: str) -> str:
+async def _content_of(response: aiohttp.ClientResponse) -> bytes:
+    """The whole body of an answer, which may come in pieces with pauses between them."""
+    content = bytearray()
+    async for chunk in response.content.iter_any():
+        content += chunk
+        if len(content) > _LARGEST_ANSWER:
+            raise StorageFailure("an answer of the object store is too large", {"limit": _LARGEST_ANSWER})
+    return bytes(content)
+
+
+async def _slices_of(body: bytes) -> AsyncIterator[bytes]:
+    for position in range(0, len(body), _SLICE):
+        yield body[position : position + _SLICE]
+
+
+def _ahead(date: str) -> timedelta:
+    """How far the clock that wrote a Date header is ahead of ours; nothing where it cannot be read."""
     try:
-        root = ET.fromstring(content)  # noqa: S314 - from the operator's own store, and bounded
+        return parsedate_to_datetime(date).replace(tzinfo=UTC) - datetime.now(UTC)
+    except ValueError:
+        return timedelta()
+
+
+def parsed(content: bytes) -> ET.Element | None:
+    """An XML document, None where it is none. Stores put spaces before one while they work on the answer."""
+    try:
+        return ET.fromstring(content.strip())  # noqa: S314 - from the operator's own store, and bounded
     except ET.ParseError:
+        return None
+
+
+def name_of(element: ET.Element) -> str:
+    """The name of an element without its namespace."""
+    return element.tag.rpartition("}")[2]
+
+
+def text_of(content: bytes, tag: str) -> str:
+    root = parsed(content)
+    if root is None:
         return ""
-    return next((element.text or "" for element in root.iter() if element.tag.rpartition("}")[2] == tag), "")
+    return next((element.text or "" for element in root.iter() if name_of(element) == tag), "")
