@@ -36,10 +36,11 @@ class S3Server:
 
     def start(self) -> S3Server:
         self.directory.mkdir(parents=True, exist_ok=True)
+        # Each bucket takes several volumes, and by default the free disk bounds how many of them there can be.
         command = [
             _program(), "mini", f"-dir={self.directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             "-master.telemetry=false", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-            "-s3.allowDeleteBucketNotEmpty=false", "-s3.autoCreateBucket=false",
+            "-s3.allowDeleteBucketNotEmpty=false", "-volume.max=10000", "-s3.autoCreateBucket=false",
             *(f"-{name}={port}" for name, port in self.ports.items()),
         ]  # fmt: skip
         keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "GOMEMLIMIT": "2GiB"}
