@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from registry import __version__
-from registry.config import Address, ConfigError, Settings, StorageSettings
+from registry import __version__, parts
+from registry.config import Address, ConfigError, Settings
 from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
 from registry.errors import StartupError, StorageFailure
@@ -53,7 +53,6 @@ from registry.storage.files import DataDirectory
 from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.writer import GroupCommitWriter
-from registry.storage.s3.settings import StoreSettings
 from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
@@ -66,7 +65,6 @@ log = structlog.get_logger(__name__)
 
 _FILE_THREADS = 16
 _CACHE_BYTES = 32 * 1024 * 1024
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PR_SET_PDEATHSIG = 1
 _SHORT_GRACE = 300.0
 _READY_WITHIN = 5.0
@@ -85,8 +83,8 @@ class Process:
         self.database = databases.chosen(settings.database.url, settings.data)
         self._sql = self.database.reader()
         self.reader = self.database.cached(self._sql, commits, _CACHE_BYTES)
-        self.boot = _BOOT_ID.read_text().strip()
-        self.stores = stores.chosen(_bucket(settings.storage), self.executor, self.boot, system_clock)
+        self.boot = parts.boot_of_machine()
+        self.stores = stores.chosen(parts.bucket(settings.storage), self.executor, self.boot, system_clock)
         self.soft_state = _soft_state(settings.redis.url)
         self.configure(settings)
 
@@ -298,24 +296,6 @@ def _soft_state(url: str) -> SoftState | None:
     from registry.storage.soft_state import SoftState  # takes long to import
 
     return SoftState(url)
-
-
-def _bucket(storage: StorageSettings) -> StoreSettings | None:
-    if storage.kind != "s3":
-        return None
-    return StoreSettings(
-        storage.bucket,
-        storage.endpoint,
-        storage.region,
-        storage.path_style,
-        storage.prefix,
-        storage.ca_file,
-        storage.access_key,
-        storage.secret_key.get_secret_value(),
-        storage.sse,
-        storage.kms_key,
-        storage.proxy,
-    )
 
 
 def _reload(process: Process, reload: Callable[[], Settings]) -> None:

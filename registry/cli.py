@@ -35,7 +35,7 @@ def told_plainly(command: Callable[P, None]) -> Callable[P, None]:
 class _LazyGroup(click.Group):
     """A group that finds some of its commands in modules that are imported only when they are asked for."""
 
-    lazy = ("bench", "db")
+    lazy = ("bench", "db", "fsck")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.lazy})
@@ -49,6 +49,10 @@ class _LazyGroup(click.Group):
             from registry.db_commands import db
 
             return db
+        if cmd_name == "fsck":
+            from registry.fsck_command import fsck
+
+            return fsck
         return super().get_command(ctx, cmd_name)
 
 

@@ -14,6 +14,10 @@ class StartupError(Exception):
     """The server cannot start; the message is one line that says what to do."""
 
 
+class DataInUse(StartupError):
+    """Another process holds the data directory."""
+
+
 class RegistryError(Exception):
     """A failure that is told to the client as `{"errors": [{code, message, detail}]}`."""
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry.errors import StartupError
+from registry.errors import DataInUse, StartupError
 from registry.storage.files import sync_directory
 
 _SCRATCH_PREFIX = "shoal-metrics-"
@@ -18,7 +18,7 @@ _SCRATCH_PREFIX = "shoal-metrics-"
 
 @contextmanager
 def sole_use(data: Path) -> Iterator[None]:
-    """Hold the data directory; raises StartupError where another process has it."""
+    """Hold the data directory; raises DataInUse where another process has it, StartupError."""
     if data.exists() and not data.is_dir():
         raise StartupError(f"the data directory {data} is a file; name another with --data")
     try:
@@ -32,7 +32,7 @@ def sole_use(data: Path) -> Iterator[None]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
-        raise StartupError(
+        raise DataInUse(
             f"the data directory {data} is in use by another shoal: stop that one, or name another with --data"
         ) from None
     try:

@@ -6,9 +6,10 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from registry.domain.clock import Clock
-from registry.ports import BlobStore, Changes, Remains, SessionReader, UploadStore
+from registry.ports import BlobStore, Changes, Remains, SessionReader, StoredBytes, UploadStore
 from registry.storage.blobs_fs import FileBlobs
 from registry.storage.files import DataDirectory
+from registry.storage.inspection import FileInspection, ObjectInspection
 from registry.storage.s3.settings import StoreSettings
 from registry.storage.uploads_fs import FileUploads
 
@@ -30,6 +31,10 @@ class Stores(Protocol):
 
     def remains(self) -> Remains | None:
         """What removes leftovers; None where there can be none."""
+        ...
+
+    def inspection(self, directory: DataDirectory) -> StoredBytes:
+        """For those who check the blobs."""
         ...
 
 
@@ -59,6 +64,9 @@ class FileStores:
 
     def remains(self) -> None:
         return None
+
+    def inspection(self, directory: DataDirectory) -> StoredBytes:
+        return FileInspection(directory, self._executor)
 
 
 class BucketStores:
@@ -95,3 +103,6 @@ class BucketStores:
         from registry.storage.blobs_store import StoreRemains
 
         return StoreRemains(self._client)
+
+    def inspection(self, directory: DataDirectory) -> StoredBytes:
+        return ObjectInspection(self._client, FileInspection(directory, self._executor))

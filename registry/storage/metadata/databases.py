@@ -10,6 +10,7 @@ from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.freshness import AfterCommits, BeforeEveryAnswer
 from registry.storage.metadata.reader import SqlReader
+from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.transactions import Transactions
 
 
@@ -22,6 +23,10 @@ class Database(Protocol):
 
     def version(self) -> tuple[int, int] | None:
         """The version of its schema and the lowest that a program must know; None where there is no schema yet."""
+        ...
+
+    def rows(self) -> Rows:
+        """What executes the statements of readers."""
         ...
 
     def reader(self) -> SqlReader: ...
@@ -52,8 +57,11 @@ class SqliteDatabase:
     def version(self) -> tuple[int, int] | None:
         return sqlite.version(self._data)
 
+    def rows(self) -> Rows:
+        return sqlite.LoopRows(self._data)
+
     def reader(self) -> SqlReader:
-        return SqlReader(sqlite.LoopRows(self._data))
+        return SqlReader(self.rows())
 
     def cached(self, reader: SqlReader, commits: CommitCounter, max_bytes: int) -> CachedReader:
         return CachedReader(reader, AfterCommits(commits, reader.head), max_bytes)
@@ -81,10 +89,13 @@ class PostgresDatabase:
 
         return postgres.version(self._url)
 
-    def reader(self) -> SqlReader:
+    def rows(self) -> Rows:
         from registry.storage.metadata.postgres import PoolRows
 
-        return SqlReader(PoolRows(self._url))
+        return PoolRows(self._url)
+
+    def reader(self) -> SqlReader:
+        return SqlReader(self.rows())
 
     def cached(self, reader: SqlReader, _commits: CommitCounter, max_bytes: int) -> CachedReader:
         from registry.storage.metadata.postgres_head import HeadConnection

@@ -1,0 +1,97 @@
+"""A node without its server: for commands that work on the data while nothing else does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from registry import parts
+from registry.config import Settings
+from registry.domain.clock import system_clock
+from registry.errors import StartupError
+from registry.ports import BlobStore, Changes
+from registry.services.leases import LocalLeases
+from registry.services.manifests import ManifestService
+from registry.services.push import PushService
+from registry.storage import stores
+from registry.storage.adopt import FileAdopter
+from registry.storage.data_lock import sole_use
+from registry.storage.files import DataDirectory
+from registry.storage.metadata import databases
+from registry.storage.metadata.commits import CommitCounter
+from registry.storage.metadata.inventory import SqlInventory
+from registry.storage.metadata.reader import SqlReader
+from registry.storage.metadata.writer import GroupCommitWriter
+
+_FILE_THREADS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineNode:
+    """The parts of a node. `adopter`: None where new blobs do not become files."""
+
+    directory: DataDirectory
+    executor: ThreadPoolExecutor
+    stores: stores.Stores
+    reader: SqlReader
+    inventory: SqlInventory
+    blobs: BlobStore
+    changes: Changes
+    push: PushService
+    manifests: ManifestService
+    adopter: FileAdopter | None
+
+
+@contextmanager
+def held(settings: Settings, *, may_be_new: bool) -> Iterator[DataDirectory]:
+    """The data directory for this process alone, with a database that is up to date.
+
+    Raises StartupError, and of it DataInUse where a server runs.
+    """
+    if not may_be_new and not settings.data.is_dir():
+        raise StartupError(f"there is no data directory {settings.data}: name another with --data")
+    with sole_use(settings.data):
+        directory = DataDirectory(settings.data, settings.storage.reserve)
+        database = databases.chosen(settings.database.url, settings.data)
+        if not may_be_new and database.version() is None:
+            raise StartupError(f"{settings.data} has no database: name another with --data or --config")
+        directory.prepare()
+        database.prepare(may_be_new=directory.is_empty())
+        yield directory
+
+
+@asynccontextmanager
+async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[OfflineNode]:
+    """The parts, in the event loop that will use them; `directory` as held. Raises StartupError."""
+    executor, commits = ThreadPoolExecutor(_FILE_THREADS, "files"), CommitCounter.create()
+    database = databases.chosen(settings.database.url, settings.data)
+    rows, boot = database.rows(), parts.boot_of_machine()
+    reader, chosen = SqlReader(rows), stores.chosen(parts.bucket(settings.storage), executor, boot, system_clock)
+    writer = GroupCommitWriter(database.transactions(), commits, system_clock, lambda _count, _serial: None)
+    writer.start()
+    try:
+        await chosen.check_at_start()
+        blobs = chosen.blobs(directory, 0)
+        leases, uploads = LocalLeases(), chosen.uploads(directory, reader, writer)
+        in_files = settings.storage.kind == "files"
+        yield OfflineNode(
+            directory,
+            executor,
+            chosen,
+            reader,
+            SqlInventory(rows),
+            blobs,
+            writer,
+            PushService(uploads, blobs, reader, writer, leases),
+            ManifestService(writer),
+            FileAdopter(directory, executor, boot, writer) if in_files else None,
+        )
+    finally:
+        await asyncio.shield(writer.stop())
+        await chosen.close()
+        await reader.close()
+        executor.shutdown()
+        commits.close()
