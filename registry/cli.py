@@ -35,7 +35,7 @@ def told_plainly(command: Callable[P, None]) -> Callable[P, None]:
 class _LazyGroup(click.Group):
     """A group that finds some of its commands in modules that are imported only when they are asked for."""
 
-    lazy = ("bench", "db", "fsck")
+    lazy = ("bench", "db", "fsck", "import")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.lazy})
@@ -53,6 +53,10 @@ class _LazyGroup(click.Group):
             from registry.fsck_command import fsck
 
             return fsck
+        if cmd_name == "import":
+            from registry.import_commands import import_group
+
+            return import_group
         return super().get_command(ctx, cmd_name)
 
 

@@ -1,0 +1,1 @@
+"""Moving in: taking over what another registry holds."""

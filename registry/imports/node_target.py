@@ -1,0 +1,114 @@
+"""Into a data directory that no server uses just now: the same services as behind HTTP, called directly."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from registry.domain.digest import Digest
+from registry.domain.manifest import Manifest
+from registry.errors import DigestInvalid, RegistryError, StorageFailure, StorageFull, Unavailable
+from registry.imports.ports import Body, DamagedError, NotThereError, StoppedError, Taken
+from registry.ports import BlobStore, MetadataReader, StoredBlob
+from registry.services.manifests import ManifestService
+from registry.services.push import PushService
+
+
+class Adopter(Protocol):
+    """Takes a blob without copying it."""
+
+    async def adopt(self, repository: str, digest: Digest, file: Path) -> int | None:
+        """Make a file the blob `digest`; its size, or None where it has to be copied.
+
+        Raises DigestInvalid where it has other bytes, OSError where it cannot be read, RegistryError.
+        """
+        ...
+
+
+class NodeTarget:
+    """Target over the services of a node. `adopter`: None where blobs do not become files."""
+
+    def __init__(
+        self,
+        reader: MetadataReader,
+        blobs: BlobStore,
+        push: PushService,
+        manifests: ManifestService,
+        adopter: Adopter | None,
+    ) -> None:
+        self._reader = reader
+        self._blobs = blobs
+        self._push = push
+        self._manifests = manifests
+        self._adopter = adopter
+
+    async def close(self) -> None:
+        """Whoever opened the node closes it."""
+
+    async def has_blob(self, repository: str, digest: Digest) -> bool:
+        with _told():
+            link = await self._reader.blob(repository, str(digest))
+            return link is not None and await self._blobs.intact(StoredBlob(digest, link.size, link.location))
+
+    async def put_blob(self, repository: str, digest: Digest, file: Path | None, read: Callable[[], Body]) -> Taken:
+        with _told():
+            if await self._push.mount(repository, digest, None):
+                return Taken()
+            if file is not None and (linked := await self._adopted(repository, digest, file)) is not None:
+                return Taken(linked=linked)
+            counted = _Counted(read())
+            await self._push.push_at_once(repository, digest, counted.batches())
+            return Taken(moved=counted.size)
+
+    async def _adopted(self, repository: str, digest: Digest, file: Path) -> int | None:
+        if self._adopter is None:
+            return None
+        try:
+            return await self._adopter.adopt(repository, digest, file)
+        except FileNotFoundError as error:
+            raise NotThereError("the blob is not in the storage") from error
+        except OSError as error:
+            raise DamagedError(f"the blob cannot be read: {error.strerror or error}") from error
+
+    async def media_type(self, repository: str, digest: Digest) -> str | None:
+        with _told():
+            found = await self._reader.manifest_by_digest(repository, str(digest))
+        return found.media_type if found else None
+
+    async def resolve(self, repository: str, tag: str) -> str | None:
+        with _told():
+            found = await self._reader.manifest_by_tag(repository, tag)
+        return found.digest if found else None
+
+    async def put_manifest(self, repository: str, manifest: Manifest, tags: Sequence[str]) -> None:
+        with _told():
+            await self._manifests.put(repository, manifest.digest, tuple(tags), manifest.content, manifest.media_type)
+
+
+class _Counted:
+    """A body, and how many bytes it had so far."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+        self.size = 0
+
+    async def batches(self) -> AsyncIterator[Sequence[bytes]]:
+        async for chunks in self._body:
+            self.size += sum(map(len, chunks))
+            yield chunks
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of our own: what ends the whole, and what concerns the one thing that is being taken."""
+    try:
+        yield
+    except (StorageFull, StorageFailure, Unavailable) as error:
+        said = f" ({error.detail['error']})" if "error" in error.detail else ""
+        raise StoppedError(f"{error.message}{said}") from error
+    except DigestInvalid as error:
+        raise DamagedError("its bytes do not have its digest") from error
+    except RegistryError as error:
+        raise DamagedError(error.message) from error
