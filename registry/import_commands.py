@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from registry.imports.report import Report
 
 F = TypeVar("F", bound=Callable[..., None])
+_SMALL_READS = 4
 
 
 def _common(command: F) -> F:
@@ -60,17 +61,23 @@ def distribution(
 ) -> None:
     """Take over the storage of docker-registry 2.x.
 
-    DIR is what its configuration calls rootdirectory. Files get a second name in the data directory where both are
+    DIR is what its configuration calls rootdirectory; s3://BUCKET/PREFIX?endpoint=URL is such a storage in a bucket,
+    with keys from where the tools of AWS find them. Files get a second name in the data directory where both are
     on one file system (nothing is copied then), and are checked against their digests.
     """
+    from registry.imports.tree import TreeFiles, TreeSource
 
-    def source() -> Source:
+    threads = jobs + _SMALL_READS
+    files: TreeFiles
+    if directory.startswith("s3://"):
+        from registry.imports.bucket_tree import BucketTree
+
+        files = BucketTree(directory, threads)
+    else:
         from registry.imports.local_tree import LocalTree
-        from registry.imports.tree import TreeSource
 
-        return TreeSource(LocalTree(Path(directory)), threads=jobs + 4)
-
-    _run(source, config, data, server, repo, jobs, as_json)
+        files = LocalTree(Path(directory))
+    _run(TreeSource(files, threads), config, data, server, repo, jobs, as_json)
 
 
 @import_group.command()
@@ -95,19 +102,16 @@ def registry(
     Its catalog tells the repositories. Manifests without a tag are found where another one lists them, or as
     referrers.
     """
+    from registry.imports.http_session import Credentials, RegistrySession
+    from registry.imports.http_source import HttpSource
+
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else ""
-
-    def source() -> Source:
-        from registry.imports.http_session import Credentials, RegistrySession
-        from registry.imports.http_source import HttpSource
-
-        return HttpSource(RegistrySession(url, Credentials(user, password) if user else None))
-
-    _run(source, config, data, server, repo, jobs, as_json)
+    session = RegistrySession(url, Credentials(user, password) if user else None)
+    _run(HttpSource(session), config, data, server, repo, jobs, as_json)
 
 
 def _run(
-    source: Callable[[], Source],
+    source: Source,
     config: Path | None,
     data: str | None,
     server: str | None,

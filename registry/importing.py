@@ -21,21 +21,21 @@ from registry.telemetry.logs import configure as configure_logs
 Wanted = Callable[[str], bool]
 
 
-def into_data(make: Callable[[], Source], settings: Settings, wanted: Wanted, jobs: int, report: Report) -> None:
+def into_data(source: Source, settings: Settings, wanted: Wanted, jobs: int, report: Report) -> None:
     """Take a source over into a data directory. Raises StartupError."""
     configure_logs(settings.log.level, settings.log.format)
     try:
         with held(settings, may_be_new=True) as directory:
-            asyncio.run(_take(make, lambda: _node(settings, directory), wanted, jobs, report))
+            asyncio.run(_take(source, lambda: _node(settings, directory), wanted, jobs, report))
     except DataInUse as error:
         raise DataInUse(
             f"a server runs on {settings.data}: stop it, or push to it with --server URL (where it listens)"
         ) from error
 
 
-def into_server(make: Callable[[], Source], url: str, wanted: Wanted, jobs: int, report: Report) -> None:
+def into_server(source: Source, url: str, wanted: Wanted, jobs: int, report: Report) -> None:
     """Push a source to a running server. Raises StartupError."""
-    asyncio.run(_take(make, lambda: _server(url), wanted, jobs, report))
+    asyncio.run(_take(source, lambda: _server(url), wanted, jobs, report))
 
 
 @asynccontextmanager
@@ -55,13 +55,12 @@ async def _server(url: str) -> AsyncIterator[Target]:
 
 
 async def _take(
-    make: Callable[[], Source],
+    source: Source,
     into: Callable[[], AbstractAsyncContextManager[Target]],
     wanted: Wanted,
     jobs: int,
     report: Report,
 ) -> None:
-    source = make()
     try:
         async with into() as target:
             await Taker(source, target, report, jobs).run(wanted)

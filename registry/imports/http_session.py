@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from aiohttp import BasicAuth, ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 from yarl import URL
 
 from registry.errors import StartupError
@@ -34,11 +35,15 @@ class Credentials:
     password: str
 
     def basic(self) -> str:
-        return BasicAuth(self.user, self.password, "utf-8").encode()
+        return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
 
 
 class BrokenError(StoppedError):
-    """The registry did not answer, or its answer broke off, however often it was asked."""
+    """The registry's answer broke off."""
+
+
+class SilentError(BrokenError):
+    """The registry did not answer, however often it was asked."""
 
 
 class RegistrySession:
@@ -80,7 +85,7 @@ class RegistrySession:
     ) -> AsyncIterator[ClientResponse]:
         """One answer, of any status that another try would not change; `path` with its query.
 
-        `area`: for which one login is enough, the repository. Raises BrokenError.
+        `area`: for which one login is enough, the repository. Raises BrokenError, SilentError.
         """
         response = await self._answer(method, path, area, headers or {}, content, tries)
         try:
@@ -110,7 +115,7 @@ class RegistrySession:
                 return response
             response.close()
             cause = f"status {response.status}"
-        raise BrokenError(f"{self.url} does not answer: {cause}")
+        raise SilentError(f"{self.url} does not answer: {cause}")
 
     async def _request(
         self, method: str, path: str, area: str, headers: Mapping[str, str], content: Content

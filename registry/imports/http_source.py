@@ -14,7 +14,7 @@ from yarl import URL
 from registry.domain.digest import Digest
 from registry.domain.manifest import IMAGE_TYPES, INDEX_TYPES, MAX_MANIFEST_SIZE, OCI_ARTIFACT, SCHEMA_1
 from registry.errors import DigestInvalid
-from registry.imports.http_session import BrokenError, RegistrySession, check, told
+from registry.imports.http_session import BrokenError, RegistrySession, SilentError, check, told
 from registry.imports.ports import Body, DamagedError, NotThereError, RawManifest, StoppedError
 
 # All by name: docker-registry converts what a client does not name.
@@ -22,6 +22,8 @@ _ACCEPT = ", ".join((*IMAGE_TYPES, *INDEX_TYPES, OCI_ARTIFACT, *SCHEMA_1, "*/*;q
 _CATALOG = "_catalog"
 _READ_SIZE = 1024 * 1024
 _BREAKS = 5
+_TRIES = 4
+_FIRST_TRIES = 2  # who never answered so far is not worth much waiting
 _PAUSE = 0.5
 
 
@@ -103,6 +105,8 @@ class HttpSource:
                         position, breaks = position + len(chunk), 0
                         yield [chunk]
                 return
+            except SilentError:
+                raise
             except BrokenError:
                 breaks += 1
                 if breaks == _BREAKS:
@@ -125,7 +129,8 @@ class HttpSource:
     async def _names(self, start: str, area: str, key: str) -> AsyncIterator[str]:
         path: str | None = start
         while path is not None:
-            async with self._session.open("GET", path, area=area) as response:
+            tries = _FIRST_TRIES if path == f"/v2/{_CATALOG}" else _TRIES
+            async with self._session.open("GET", path, area=area, tries=tries) as response:
                 await check(response, "the list", 200)
                 document, following = await _document(response), _next(response)
             names = document.get(key)

@@ -30,6 +30,9 @@ class LocalTree:
         except FileNotFoundError:
             return []
 
+    def holds_files(self, path: str) -> bool:
+        return any(names for _, _, names in os.walk(self._root / path))
+
     def exists(self, path: str) -> bool:
         return (self._root / path).is_file()
 

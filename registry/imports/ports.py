@@ -45,8 +45,8 @@ class Source(Protocol):
 
     async def tags(self, repository: str) -> Sequence[str]: ...
 
-    async def resolve(self, repository: str, tag: str) -> Digest:
-        """The manifest that a tag points at."""
+    async def resolve(self, repository: str, tag: str) -> Digest | None:
+        """The manifest that a tag points at; None where the tag was deleted."""
         ...
 
     async def revisions(self, repository: str) -> Sequence[Digest]:

@@ -43,6 +43,10 @@ class TreeFiles(Protocol):
         """The names of the folders directly in a folder; none where it does not exist."""
         ...
 
+    def holds_files(self, path: str) -> bool:
+        """Whether there is a file anywhere below a folder: what is deleted may leave empty ones."""
+        ...
+
     def exists(self, path: str) -> bool:
         """Whether there is such a file."""
         ...
@@ -68,7 +72,7 @@ class TreeSource:
         try:
             return await self._in_thread(lambda: sorted(self._below("")))
         except OSError as error:
-            raise StoppedError(f"the storage cannot be read: {error.strerror}") from error
+            raise StoppedError(f"the storage cannot be read: {error.strerror or error}") from error
 
     def _below(self, name: str) -> Iterator[str]:
         """Every repository in a folder: names have slashes, and a repository may lie below another one."""
@@ -83,9 +87,18 @@ class TreeSource:
     async def tags(self, repository: str) -> Sequence[str]:
         return await self._in_thread(lambda: sorted(self._list(f"repositories/{repository}/_manifests/tags")))
 
-    async def resolve(self, repository: str, tag: str) -> Digest:
-        path = f"repositories/{repository}/_manifests/tags/{tag}/current/link"
-        return await self._in_thread(lambda: self._link(path, "the tag"))
+    async def resolve(self, repository: str, tag: str) -> Digest | None:
+        folder = f"repositories/{repository}/_manifests/tags/{tag}"
+
+        def read() -> Digest | None:
+            try:
+                return self._link(f"{folder}/current/link", "the tag")
+            except NotThereError:
+                if self._files.holds_files(folder):
+                    raise
+                return None
+
+        return await self._in_thread(read)
 
     async def revisions(self, repository: str) -> Sequence[Digest]:
         def read() -> list[Digest]:

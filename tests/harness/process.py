@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-FOREIGN = ("SHOAL_", "REGISTRY_", "DOCKER_", "CONTAINER", "STORAGE_", "BUILDAH_")
+FOREIGN = ("SHOAL_", "REGISTRY_", "AWS_", "DOCKER_", "CONTAINER", "STORAGE_", "BUILDAH_")
 TAIL_LINES = 30
 
 
