@@ -27,10 +27,11 @@ class UploadState:
 
 @dataclass(frozen=True, slots=True)
 class StagedPart:
-    """A part of a multipart upload that the store has; `etag` is opaque."""
+    """A part of a multipart upload that the store has. `etag` is opaque; `crc32` is "" where MD5 was checked."""
 
     etag: str
     size: int
+    crc32: str = ""
 
 
 @dataclass(frozen=True, slots=True)

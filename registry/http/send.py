@@ -11,8 +11,8 @@ from aiohttp import web
 
 from registry.http.ranges import ByteRange
 from registry.http.router import Call
-from registry.http.sendfile import SocketOutlet
 from registry.ports import BlobFile, BlobStream, reading
+from registry.sendfile import SocketOutlet
 
 log = structlog.get_logger(__name__)
 
@@ -112,7 +112,7 @@ async def _send_range(
 
 
 async def _send_file(call: Call, blob: BlobFile, wanted: ByteRange) -> None:
-    async with SocketOutlet(call.request) as outlet:
+    async with SocketOutlet(call.request.transport, call.request.writer.drain) as outlet:
         position = wanted.start
         while position < wanted.stop:
             stop = min(position + _SLICE, wanted.stop)

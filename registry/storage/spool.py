@@ -2,40 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
+import zlib
 
 from registry.storage import files
 from registry.storage.files import DataDirectory
+from registry.storage.s3.transport import FileBody
 
 
 class SpooledPart:
-    """Some bytes, their number and their MD5; whoever made it closes it. Used in threads, one at a time."""
+    """Some bytes, their number and their CRC-32; whoever made it closes it. Used in threads, one at a time."""
 
     def __init__(self, directory: DataDirectory) -> None:
         self._directory = directory
         self._file = tempfile.TemporaryFile(dir=directory.uploads, buffering=0)  # noqa: SIM115 - closed by close
-        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._crc32 = 0
         self.size = 0
 
     @property
-    def fd(self) -> int:
-        return self._file.fileno()
-
-    @property
-    def md5(self) -> bytes:
-        return self._md5.digest()
+    def body(self) -> FileBody:
+        return FileBody(self._file.fileno(), self.size, self._crc32)
 
     def append(self, chunks: list[bytes | memoryview]) -> None:
         """Raises StorageFull."""
         self._directory.check_room(sum(map(len, chunks)))
         for chunk in chunks:
-            self._md5.update(chunk)
-        self.size += files.write_all(self.fd, chunks)
+            self._crc32 = zlib.crc32(chunk, self._crc32)
+        self.size += files.write_all(self._file.fileno(), chunks)
 
     def read(self, start: int, size: int) -> bytes:
-        return os.pread(self.fd, size, start)
+        return os.pread(self._file.fileno(), size, start)
 
     def close(self) -> None:
         self._file.close()

@@ -20,7 +20,6 @@ from registry.ports import Changes
 from registry.storage import hashing
 from registry.storage.files import DataDirectory, in_thread
 from registry.storage.s3.client import NoSuchMultipartError, NoSuchObjectError, S3Client
-from registry.storage.s3.transport import FileBody
 from registry.storage.spool import SpooledPart
 
 _PARTS_UNDER_WAY = 2
@@ -237,9 +236,7 @@ class StoreUpload:
 
     async def _sent(self, number: int, part: SpooledPart) -> StagedPart:
         try:
-            body = FileBody(part.fd, part.size)
-            etag = await self._client.upload_part(self.session.key, self.session.multipart, number, body, part.md5)
-            return StagedPart(etag, part.size)
+            return await self._client.upload_part(self.session.key, self.session.multipart, number, part.body)
         except NoSuchMultipartError as error:
             raise self._lost() from error
         finally:
@@ -250,7 +247,7 @@ class StoreUpload:
             self._parts.append(await self._first_under_way())
 
     async def _put(self, key: str, part: SpooledPart) -> None:
-        await self._client.put(key, FileBody(part.fd, part.size), part.md5)
+        await self._client.put(key, part.body)
 
     async def _object(self) -> str:
         """Make one object of all bytes; its key."""
@@ -268,9 +265,8 @@ class StoreUpload:
         if self._filling is not None or self._has_tail:
             await self._send(await self._part())
         await self._arrived()
-        etags = [part.etag for part in self._parts]
         try:
-            await self._client.complete(self.session.key, self.session.multipart, etags, self._offset)
+            await self._client.complete(self.session.key, self.session.multipart, self._parts, self._offset)
         except NoSuchMultipartError as error:
             raise self._lost() from error
         return self.session.key

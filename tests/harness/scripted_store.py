@@ -10,18 +10,22 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
+CRC32_HEADER = "x-amz-checksum-crc32"
+
 
 @dataclass(frozen=True)
 class Reply:
     """An answer. `pieces`: bytes of the body, each sent at once, and seconds to wait between them.
 
-    `reads`: False leaves the body of the request unread, and the client without any answer.
+    `reads`: False leaves the body of the request unread, and the client without any answer. `confirms`: whether it
+    repeats the CRC-32 of the request.
     """
 
     status: int = 200
     pieces: tuple[bytes | float, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     reads: bool = True
+    confirms: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,11 +62,14 @@ class ScriptedStore:
             await asyncio.Event().wait()
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         self.asked.append(Asked(method, target, headers, body))
-        await self._send(writer, reply, method)
+        crc32 = headers.get(CRC32_HEADER) if reply.confirms else None
+        await self._send(writer, reply, method, {CRC32_HEADER: crc32} if crc32 else {})
 
-    async def _send(self, writer: asyncio.StreamWriter, reply: Reply, method: str) -> None:
+    async def _send(
+        self, writer: asyncio.StreamWriter, reply: Reply, method: str, confirmed: Mapping[str, str]
+    ) -> None:
         size = sum(len(piece) for piece in reply.pieces if isinstance(piece, bytes))
-        lines = {"Content-Length": str(size), **reply.headers}
+        lines = {"Content-Length": str(size), **confirmed, **reply.headers}
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
         writer.write(f"HTTP/1.1 {reply.status} Scripted\r\n{head}\r\n".encode())
         for piece in reply.pieces if method != "HEAD" else ():

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import tempfile
 import time
+import zlib
 from email.utils import formatdate
 
 import pytest
 
+from registry.domain.upload import StagedPart
 from registry.errors import RegistryError, StartupError, StorageFailure, Unavailable
 from registry.storage.s3 import client as s3_client
 from registry.storage.s3 import transport
@@ -17,7 +21,7 @@ from registry.storage.s3.retries import Failure
 from registry.storage.s3.settings import StoreSettings
 from registry.storage.s3.transport import FileBody
 from tests.harness.scripted_store import Reply, scripted
-from tests.integration.test_s3_client import PART, TAIL, client_of, content_of, md5
+from tests.integration.test_s3_client import PART, TAIL, client_of, content_of
 from tests.integration.test_s3_client_faults import SKEW, keyed
 
 DECLARATION = b'<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -41,27 +45,27 @@ class TestCompletions:
     async def test_that_fail_late_are_made_again(self, pieces: tuple[bytes | float, ...]) -> None:
         async with scripted(Reply(pieces=pieces), Reply(pieces=(b" ", 0.1, DECLARATION + RESULT))) as store:
             async with client_of(keyed(store.url)) as client:
-                await client.complete("key", "upload", ["etag"], 5)
+                await client.complete("key", "upload", [StagedPart("etag", 5)], 5)
             assert [asked.method for asked in store.asked] == ["POST", "POST"]
 
     @pytest.mark.parametrize("content", [b"", b"<html><p>", b"   "])
     async def test_that_say_nothing_are_no_success(self, content: bytes) -> None:
         async with scripted(Reply(pieces=(content,)), ABSENT, Reply(pieces=(RESULT,))) as store:
             async with client_of(keyed(store.url)) as client:
-                await client.complete("key", "upload", ["etag"], 5)
+                await client.complete("key", "upload", [StagedPart("etag", 5)], 5)
             assert [asked.method for asked in store.asked] == ["POST", "HEAD", "POST"]
 
     async def test_that_say_nothing_are_settled_by_what_is_there(self) -> None:
         async with scripted(Reply(), Reply(headers={"Content-Length": "5"})) as store:
             async with client_of(keyed(store.url)) as client:
-                await client.complete("key", "upload", ["etag"], 5)
+                await client.complete("key", "upload", [StagedPart("etag", 5)], 5)
             assert [asked.method for asked in store.asked] == ["POST", "HEAD"]
 
     async def test_of_what_has_gone_are_told_late_too(self) -> None:
         gone = Reply(pieces=(b" ", 0.1, b"<Error><Code>NoSuchUpload</Code></Error>"))
         async with scripted(gone, ABSENT) as store, client_of(keyed(store.url)) as client:
             with pytest.raises(NoSuchMultipartError):
-                await client.complete("key", "upload", ["etag"], 5)
+                await client.complete("key", "upload", [StagedPart("etag", 5)], 5)
 
 
 class TestPieces:
@@ -79,14 +83,14 @@ class TestPieces:
         pieces = (b"<Error><Co", 0.1, b"de>NoSuchUpload</Code></Error>")
         async with scripted(Reply(404, pieces)) as store, client_of(keyed(store.url)) as client:
             with pytest.raises(NoSuchMultipartError):
-                await client.upload_part("key", "upload", 1, TAIL, md5(TAIL))
+                await client.upload_part("key", "upload", 1, TAIL)
 
 
 class TestWhatIsMissing:
     async def test_is_a_failure_that_is_told(self) -> None:
         async with scripted(Reply(pieces=(b"<html>",))) as store, client_of(keyed(store.url)) as client:
             with pytest.raises(StorageFailure, match="without etag"):
-                await client.upload_part("key", "upload", 1, TAIL, md5(TAIL))
+                await client.upload_part("key", "upload", 1, TAIL)
             with pytest.raises(StorageFailure, match="cannot be read"):
                 await client.multiparts_of("key")
 
@@ -100,7 +104,26 @@ class TestWhatIsMissing:
         with tempfile.TemporaryFile() as file:
             async with scripted(Reply()) as store, client_of(keyed(store.url)) as client:
                 with pytest.raises(StorageFailure, match="shorter than"):
-                    await client.put("key", FileBody(file.fileno(), 100), md5(b""))
+                    await client.put("key", FileBody(file.fileno(), 100, 0))
+
+
+class TestChecksums:
+    async def test_a_store_that_confirms_no_crc_32_is_given_md5_from_then_on(self) -> None:
+        async with (
+            scripted(Reply(headers={"ETag": "etag"}, confirms=False)) as store,
+            client_of(keyed(store.url)) as client,
+        ):
+            await client.put("key", TAIL)
+            part = await client.upload_part("key", "upload", 1, PART)
+        assert part == StagedPart("etag", len(PART))
+        checked = [(asked.method, asked.headers.get("content-md5"), len(asked.body)) for asked in store.asked]
+        md5_of_tail = base64.b64encode(hashlib.md5(TAIL, usedforsecurity=False).digest()).decode()
+        md5_of_part = base64.b64encode(hashlib.md5(PART, usedforsecurity=False).digest()).decode()
+        assert checked == [
+            ("PUT", None, len(TAIL)),
+            ("PUT", md5_of_tail, len(TAIL)),
+            ("PUT", md5_of_part, len(PART)),
+        ]
 
 
 class TestSilence:
@@ -109,9 +132,9 @@ class TestSilence:
         with tempfile.TemporaryFile() as file:
             file.write(PART * 4)  # more than the kernel takes for a reader that does not read
             file.flush()
-            body = FileBody(file.fileno(), 4 * len(PART))
+            body = FileBody(file.fileno(), 4 * len(PART), zlib.crc32(PART * 4))
             async with scripted(Reply(reads=False), Reply()) as store, client_of(keyed(store.url)) as client:
-                await asyncio.wait_for(client.put("key", body, md5(PART * 4)), 10)
+                await asyncio.wait_for(client.put("key", body), 10)
                 assert len(store.asked[1].body) == body.size
 
     async def test_readiness_does_not_wait_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +166,7 @@ class TestStart:
     async def test_a_date_that_cannot_be_read_changes_nothing(self) -> None:
         skewed = Reply(403, (b"<Error><Code>RequestTimeTooSkewed</Code></Error>",), {"Date": "nonsense"})
         async with scripted(skewed, Reply()) as store, client_of(keyed(store.url)) as client:
-            await client.put("key", TAIL, md5(TAIL))
+            await client.put("key", TAIL)
 
     @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "store", "http://", "ftp://store"])
     def test_an_endpoint_that_is_no_address_is_told(self, endpoint: str) -> None:
@@ -158,7 +181,7 @@ class TestCredentials:
         expired = Reply(400, (b"<Error><Code>ExpiredToken</Code></Error>",))
         async with scripted(expired, Reply()) as store, client_of(StoreSettings("bucket", store.url)) as client:
             monkeypatch.setenv("AWS_ACCESS_KEY_ID", "new")
-            await client.put("key", TAIL, md5(TAIL))
+            await client.put("key", TAIL)
         credentials = [asked.headers["authorization"].partition("Credential=")[2][:3] for asked in store.asked]
         assert credentials == ["old", "new"]
 

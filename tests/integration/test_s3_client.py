@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+import base64
 import os
 import tempfile
 import uuid
+import zlib
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -28,10 +29,6 @@ ODD_KEYS = [
     "with space", "a+b", "50%", "%41", "a=b&c=d?e#f", "~tilde", "quote'\"", "ümläut/世界", "a;b,c:d@e", "(x)!*",
     "x" * 200,
 ]  # fmt: skip
-
-
-def md5(content: bytes) -> bytes:
-    return hashlib.md5(content, usedforsecurity=False).digest()
 
 
 @asynccontextmanager
@@ -64,25 +61,25 @@ def spooled() -> Iterator[FileBody]:
         file.write(PART)
         file.flush()
         os.lseek(file.fileno(), 0, os.SEEK_END)  # where the file stands has no meaning for what is sent
-        yield FileBody(file.fileno(), len(PART))
+        yield FileBody(file.fileno(), len(PART), zlib.crc32(PART))
 
 
 class TestObjects:
     async def test_come_back_as_they_were_put(self, client: S3Client, spooled: FileBody) -> None:
-        await client.put("small", TAIL, md5(TAIL))
-        await client.put("large", spooled, md5(PART))
+        await client.put("small", TAIL)
+        await client.put("large", spooled)
         assert await client.head("small") == len(TAIL)
         assert await content_of(client, "small", 0, len(TAIL), len(TAIL)) == TAIL
         assert await content_of(client, "large", 0, len(PART), len(PART)) == PART
         assert await content_of(client, "large", 4_000_000, 4_000_100, len(PART)) == PART[4_000_000:4_000_100]
 
     async def test_an_empty_one(self, client: S3Client) -> None:
-        await client.put("empty", b"", md5(b""))
+        await client.put("empty", b"")
         assert await client.head("empty") == 0
         assert await content_of(client, "empty", 0, 0, 0) == b""
 
     async def test_may_be_removed_twice(self, client: S3Client) -> None:
-        await client.put("key", TAIL, md5(TAIL))
+        await client.put("key", TAIL)
         await client.delete("key")
         await client.delete("key")
         assert await client.head("key") is None
@@ -90,14 +87,14 @@ class TestObjects:
             await content_of(client, "key", 0, 10, 10)
 
     async def test_of_another_size_are_refused(self, client: S3Client) -> None:
-        await client.put("key", TAIL, md5(TAIL))
+        await client.put("key", TAIL)
         for size in (len(TAIL) - 1, len(TAIL) + 1):
             with pytest.raises(StorageFailure):
                 await content_of(client, "key", 0, size, size)
 
-    async def test_bytes_that_changed_on_the_way_are_refused(self, client: S3Client) -> None:
+    async def test_bytes_that_changed_on_the_way_are_refused(self, client: S3Client, spooled: FileBody) -> None:
         with pytest.raises(StorageFailure) as told:
-            await client.put("key", TAIL, md5(TAIL + b"!"))
+            await client.put("key", replace(spooled, crc32=zlib.crc32(TAIL)))
         assert told.value.detail["status"] == 400
         assert await client.head("key") is None
 
@@ -105,32 +102,32 @@ class TestObjects:
 class TestMultiparts:
     async def test_become_one_object(self, client: S3Client, spooled: FileBody) -> None:
         upload = await client.create_multipart("key")
-        etags = [
-            await client.upload_part("key", upload, 1, spooled, md5(PART)),
-            await client.upload_part("key", upload, 2, TAIL, md5(TAIL)),
+        parts = [
+            await client.upload_part("key", upload, 1, spooled),
+            await client.upload_part("key", upload, 2, TAIL),
         ]
         assert await client.head("key") is None
         assert await client.multiparts_of("key") == [upload]
-        await client.complete("key", upload, etags, len(PART + TAIL))
+        await client.complete("key", upload, parts, len(PART + TAIL))
         assert await content_of(client, "key", 0, len(PART + TAIL), len(PART + TAIL)) == PART + TAIL
         assert await client.multiparts_of("key") == []
 
     async def test_a_second_completion_is_none(self, client: S3Client) -> None:
         upload = await client.create_multipart("key")
-        etag = await client.upload_part("key", upload, 1, TAIL, md5(TAIL))
-        await client.complete("key", upload, [etag], len(TAIL))
-        await client.complete("key", upload, [etag], len(TAIL))
+        part = await client.upload_part("key", upload, 1, TAIL)
+        await client.complete("key", upload, [part], len(TAIL))
+        await client.complete("key", upload, [part], len(TAIL))
 
     async def test_may_be_given_up_twice(self, client: S3Client) -> None:
         upload = await client.create_multipart("key")
-        etag = await client.upload_part("key", upload, 1, TAIL, md5(TAIL))
+        part = await client.upload_part("key", upload, 1, TAIL)
         await client.abort("key", upload)
         await client.abort("key", upload)
         assert await client.multiparts_of("key") == []
         with pytest.raises(NoSuchMultipartError):
-            await client.upload_part("key", upload, 2, TAIL, md5(TAIL))
+            await client.upload_part("key", upload, 2, TAIL)
         with pytest.raises(NoSuchMultipartError):
-            await client.complete("key", upload, [etag], len(TAIL))
+            await client.complete("key", upload, [part], len(TAIL))
 
     async def test_those_of_a_key_are_its_own(self, client: S3Client) -> None:
         upload = await client.create_multipart("key")
@@ -142,10 +139,10 @@ class TestMultiparts:
         try:
             async with client_of(server.bucket("crashes")) as client:
                 upload = await client.create_multipart("key")
-                first = await client.upload_part("key", upload, 1, PART, md5(PART))
+                first = await client.upload_part("key", upload, 1, PART)
                 server.kill()
                 server.start()
-                second = await client.upload_part("key", upload, 2, TAIL, md5(TAIL))
+                second = await client.upload_part("key", upload, 2, TAIL)
                 await client.complete("key", upload, [first, second], len(PART + TAIL))
                 assert await content_of(client, "key", 0, len(PART + TAIL), len(PART + TAIL)) == PART + TAIL
         finally:
@@ -156,7 +153,7 @@ class TestKeys:
     @pytest.mark.parametrize("key", ODD_KEYS)
     async def test_of_every_form(self, bucket: StoreSettings, s3_server: S3Server, key: str) -> None:
         async with client_of(replace(bucket, prefix="pre fix/+/")) as client:
-            await client.put(key, TAIL, md5(TAIL))
+            await client.put(key, TAIL)
             assert s3_server.objects(bucket.bucket) == {f"pre fix/+/{key}": len(TAIL)}
             assert await content_of(client, key, 0, len(TAIL), len(TAIL)) == TAIL
             upload = await client.create_multipart(key)
@@ -171,8 +168,8 @@ class TestKeys:
 
 class TestSignatures:
     async def test_an_address_is_for_one_object_and_for_reading(self, client: S3Client) -> None:
-        await client.put("key", TAIL, md5(TAIL))
-        await client.put("other", TAIL, md5(TAIL))
+        await client.put("key", TAIL)
+        await client.put("other", TAIL)
         url = await client.presigned("key", 60)
         async with aiohttp.ClientSession() as plain:
             async with plain.get(url, headers={"Range": "bytes=5-9"}) as answer:
@@ -184,7 +181,7 @@ class TestSignatures:
 
     async def test_a_wrong_secret_is_told(self, bucket: StoreSettings) -> None:
         async with client_of(replace(bucket, secret_key="wrong")) as client:
-            for asked in (client.put("key", TAIL, md5(TAIL)), client.create_multipart("key"), client.head("key")):
+            for asked in (client.put("key", TAIL), client.create_multipart("key"), client.head("key")):
                 with pytest.raises(StorageFailure) as told:
                     await asked
                 assert told.value.detail["status"] == 403
@@ -196,7 +193,7 @@ class TestSignatures:
             with pytest.raises(StartupError, match="does not exist: create it"):
                 await client.check_at_start()
             with pytest.raises(StorageFailure):
-                await client.put("key", TAIL, md5(TAIL))
+                await client.put("key", TAIL)
 
     async def test_a_good_bucket_passes(self, client: S3Client) -> None:
         await client.check_at_start()
@@ -206,7 +203,7 @@ class TestSignatures:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
         async with client_of(replace(bucket, access_key="", secret_key="")) as client:
-            await client.put("key", TAIL, md5(TAIL))
+            await client.put("key", TAIL)
             assert await client.head("key") == len(TAIL)
 
 
@@ -218,14 +215,20 @@ class TestHeaders:
         async with scripted(Reply()) as store:
             settings = StoreSettings("bucket", store.url, sse="aws:kms", kms_key="key-1")
             async with client_of(settings) as client:
-                await client.put("key", TAIL, md5(TAIL))
-        (asked,) = store.asked
+                await client.put("key", TAIL)
+        asked = store.asked[0]
         assert (asked.method, asked.target, asked.body) == ("PUT", "/bucket/key", TAIL)
         assert asked.headers["x-amz-content-sha256"] == "UNSIGNED-PAYLOAD"
         assert asked.headers["x-amz-security-token"] == "a-token"
         assert asked.headers["x-amz-server-side-encryption-aws-kms-key-id"] == "key-1"
         signed = asked.headers["authorization"].partition("SignedHeaders=")[2].partition(",")[0].split(";")
-        assert {"content-md5", "content-length", "host", "x-amz-date", "x-amz-server-side-encryption"} <= set(signed)
+        protecting = {"x-amz-checksum-crc32", "content-length", "host", "x-amz-date", "x-amz-server-side-encryption"}
+        assert protecting <= set(signed)
+
+    async def test_a_real_store_confirms_crc_32(self, client: S3Client, spooled: FileBody) -> None:
+        upload = await client.create_multipart("key")
+        part = await client.upload_part("key", upload, 1, spooled)
+        assert part.crc32 == base64.b64encode(zlib.crc32(PART).to_bytes(4, "big")).decode()
 
     async def test_the_way_leads_over_the_proxy(self) -> None:
         async with scripted(Reply(headers={"Content-Length": "7"})) as proxy:

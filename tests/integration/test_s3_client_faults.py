@@ -12,6 +12,7 @@ from email.utils import formatdate
 
 import pytest
 
+from registry.domain.upload import StagedPart
 from registry.errors import StorageFailure, Unavailable
 from registry.storage.s3 import transport
 from registry.storage.s3.client import NoSuchMultipartError, S3Client
@@ -20,7 +21,7 @@ from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.s3 import S3Server
 from tests.harness.scripted_store import Reply, scripted
 from tests.harness.store_proxy import Choose, Fault, StoreProxy, kind_of
-from tests.integration.test_s3_client import PART, TAIL, client_of, content_of, md5
+from tests.integration.test_s3_client import PART, TAIL, client_of, content_of
 
 SKEW = 7200
 
@@ -61,14 +62,14 @@ class TestRefusalsThatPass:
     @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (400, "RequestTimeout")])
     async def test_are_lived_through(self, client: S3Client, proxy: StoreProxy, status: int, code: str) -> None:
         proxy.choose = first(2, "PutObject", Fault(status=status, code=code))
-        await client.put("key", TAIL, md5(TAIL))
+        await client.put("key", TAIL)
         assert await client.head("key") == len(TAIL)
         assert proxy.counts == {"PutObject": 3, "HeadObject": 1}
 
     async def test_others_are_told_at_once(self, client: S3Client, proxy: StoreProxy) -> None:
         proxy.choose = first(1, "PutObject", Fault(status=403, code="AccessDenied"))
         with pytest.raises(StorageFailure) as told:
-            await client.put("key", TAIL, md5(TAIL))
+            await client.put("key", TAIL)
         assert told.value.detail == {"status": 403, "code": "AccessDenied"}
         assert proxy.counts == {"PutObject": 1}
 
@@ -86,14 +87,14 @@ class TestBrokenConnections:
         async with client_of(replace(bucket, endpoint=wire.url)) as client:
             upload = await client.create_multipart("key")
             wire.cut("up", after, times=2)
-            etag = await client.upload_part("key", upload, 1, PART, md5(PART))
-            await client.complete("key", upload, [etag], len(PART))
+            part = await client.upload_part("key", upload, 1, PART)
+            await client.complete("key", upload, [part], len(PART))
             assert await content_of(client, "key", 0, len(PART), len(PART)) == PART
         assert wire.count.struck >= 1
 
     async def test_a_read_goes_on_by_range(self, bucket: StoreSettings, wire: CuttingProxy) -> None:
         async with client_of(replace(bucket, endpoint=wire.url)) as client:
-            await client.put("key", PART, md5(PART))
+            await client.put("key", PART)
             wire.reset_count()
             wire.cut("down", 2_000_000, times=2)
             assert await content_of(client, "key", 0, len(PART), len(PART)) == PART
@@ -104,9 +105,9 @@ class TestBrokenConnections:
 class TestCompletions:
     async def test_a_lost_answer_is_settled(self, client: S3Client, proxy: StoreProxy) -> None:
         upload = await client.create_multipart("key")
-        etag = await client.upload_part("key", upload, 1, TAIL, md5(TAIL))
+        part = await client.upload_part("key", upload, 1, TAIL)
         proxy.choose = first(1, "CompleteMultipartUpload", Fault(cut_answer=0))
-        await client.complete("key", upload, [etag], len(TAIL))
+        await client.complete("key", upload, [part], len(TAIL))
         assert await client.head("key") == len(TAIL)
 
     async def test_an_upload_that_went_is_settled_by_what_is_there(self) -> None:
@@ -114,20 +115,21 @@ class TestCompletions:
         gone = Reply(404, (b"<Error><Code>NoSuchUpload</Code></Error>",))
         async with scripted(Reply(503), gone, Reply(headers={"Content-Length": "42"})) as store:
             async with client_of(keyed(store.url)) as client:
-                await client.complete("key", "upload", ["etag"], 42)
+                await client.complete("key", "upload", [StagedPart("etag", 5)], 42)
             assert [asked.method for asked in store.asked] == ["POST", "POST", "HEAD"]
         other = Reply(headers={"Content-Length": "41"})
         async with scripted(gone, other) as store, client_of(keyed(store.url)) as client:
             with pytest.raises(NoSuchMultipartError):
-                await client.complete("key", "upload", ["etag"], 42)
+                await client.complete("key", "upload", [StagedPart("etag", 5)], 42)
 
     async def test_etags_are_given_back_as_they_came(self) -> None:
-        etags = ['"quoted"', "plain", "<&>"]
+        parts = [StagedPart('"quoted"', 1), StagedPart("plain", 1, "crc="), StagedPart("<&>", 1)]
         result = Reply(pieces=(b"<CompleteMultipartUploadResult/>",))
         async with scripted(result) as store, client_of(keyed(store.url)) as client:
-            await client.complete("key", "upload", etags, 3)
+            await client.complete("key", "upload", parts, 3)
         assert b'<ETag>"quoted"</ETag>' in store.asked[0].body
-        assert b"<PartNumber>3</PartNumber><ETag>&lt;&amp;&gt;</ETag>" in store.asked[0].body
+        assert b"<ETag>plain</ETag><ChecksumCRC32>crc=</ChecksumCRC32>" in store.asked[0].body
+        assert b"<PartNumber>3</PartNumber><ETag>&lt;&amp;&gt;</ETag></Part>" in store.asked[0].body
 
 
 class TestClocks:
@@ -135,7 +137,7 @@ class TestClocks:
         theirs = formatdate(time.time() + SKEW, usegmt=True)
         skewed = Reply(403, (b"<Error><Code>RequestTimeTooSkewed</Code></Error>",), {"Date": theirs})
         async with scripted(skewed, Reply()) as store, client_of(keyed(store.url)) as client:
-            await client.put("key", TAIL, md5(TAIL))
+            await client.put("key", TAIL)
             url = await client.presigned("key", 60)
         stamps = [time.strptime(asked.headers["x-amz-date"], "%Y%m%dT%H%M%SZ") for asked in store.asked]
         assert abs(calendar.timegm(stamps[1]) - calendar.timegm(stamps[0]) - SKEW) < 10
@@ -146,16 +148,16 @@ class TestSilence:
     async def test_a_store_that_says_nothing_is_asked_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(transport, "_SILENCE", 0.3)
         async with scripted(Reply(reads=False), Reply()) as store, client_of(keyed(store.url)) as client:
-            await client.put("key", TAIL, md5(TAIL))
+            await client.put("key", TAIL)
         assert len(store.asked) == 2
 
 
 async def test_nothing_lists_and_nothing_copies(client: S3Client, proxy: StoreProxy) -> None:
     upload = await client.create_multipart("key")
-    etag = await client.upload_part("key", upload, 1, TAIL, md5(TAIL))
-    await client.complete("key", upload, [etag], len(TAIL))
+    part = await client.upload_part("key", upload, 1, TAIL)
+    await client.complete("key", upload, [part], len(TAIL))
     assert await content_of(client, "key", 0, len(TAIL), len(TAIL)) == TAIL
-    await client.put("other", TAIL, md5(TAIL))
+    await client.put("other", TAIL)
     await client.delete("other")
     await client.check()
     assert proxy.counts == {

@@ -57,7 +57,7 @@ LEFTOVERS = (
 
 def session_of(row: Row[Any]) -> UploadSession:
     fields = dict(row._mapping)  # noqa: SLF001 - that is the public name of it in SQLAlchemy
-    fields["parts"] = tuple(StagedPart(etag, size) for etag, size in json.loads(fields["parts"]))
+    fields["parts"] = tuple(StagedPart(*part) for part in json.loads(fields["parts"]))
     return UploadSession(**fields)
 
 
@@ -128,7 +128,7 @@ def _held(connection: Connection, upload: str, holder: str) -> UploadSession:
 
 def _values(session: UploadSession) -> dict[str, Any]:
     fields = asdict(session)
-    fields["parts"] = json.dumps([[part.etag, part.size] for part in session.parts])
+    fields["parts"] = json.dumps([[part.etag, part.size, part.crc32] for part in session.parts])
     return fields
 
 

@@ -7,12 +7,13 @@ called compatible differ in these.
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import AsyncIterator, Sequence
 from xml.sax.saxutils import escape
 
+from registry.domain.upload import StagedPart
 from registry.errors import StartupError, StorageFailure, Unavailable
+from registry.storage.s3 import checksums
 from registry.storage.s3.retries import Failure
 from registry.storage.s3.settings import StoreSettings
 from registry.storage.s3.signing import Signer
@@ -39,6 +40,7 @@ class S3Client:
         self._settings = settings.checked()
         self._signer = Signer(settings)
         self._transport = Transport(settings, self._signer)
+        self._checks_crc32 = True
 
     async def close(self) -> None:
         await self._transport.close()
@@ -48,44 +50,59 @@ class S3Client:
         """Whether requests have been failing, so that beginning something new makes no sense."""
         return self._transport.is_down
 
-    async def put(self, key: str, body: bytes | FileBody, md5: bytes) -> None:
+    async def put(self, key: str, body: bytes | FileBody) -> None:
         """PutObject."""
         try:
-            await self._transport.call("PUT", key, headers={**_md5(md5), **self._encryption()}, body=body)
+            await self._checked(key, {}, self._encryption(), body)
         except RefusedError as error:
             raise error.told("an object") from error
 
     async def create_multipart(self, key: str) -> str:
         """CreateMultipartUpload; returns its id."""
         try:
-            answer = await self._transport.call("POST", key, {"uploads": ""}, self._encryption())
+            protected = {checksums.ALGORITHM: checksums.CRC32} if self._checks_crc32 else {}
+            answer = await self._transport.call("POST", key, {"uploads": ""}, {**protected, **self._encryption()})
         except RefusedError as error:
             raise error.told("to begin an upload") from error
         if not (upload_id := answer.text("UploadId")):
             raise StorageFailure("the object store began an upload without an id")
         return upload_id
 
-    async def upload_part(self, key: str, multipart: str, number: int, body: bytes | FileBody, md5: bytes) -> str:
-        """UploadPart; returns its ETag, which is opaque. Raises NoSuchMultipartError."""
+    async def upload_part(self, key: str, multipart: str, number: int, body: bytes | FileBody) -> StagedPart:
+        """UploadPart. Raises NoSuchMultipartError."""
         query = {"partNumber": str(number), "uploadId": multipart}
         try:
-            answer = await self._transport.call("PUT", key, query, _md5(md5), body)
+            answer, crc32 = await self._checked(key, query, {}, body)
         except RefusedError as error:
             if error.failure.code == "NoSuchUpload":
                 raise NoSuchMultipartError from error
             raise error.told("a part of an upload") from error
-        return answer.header("etag")
+        return StagedPart(answer.header("etag"), checksums.size_of(body), crc32)
 
-    async def complete(self, key: str, multipart: str, etags: Sequence[str], size: int) -> None:
+    async def _checked(
+        self, key: str, query: dict[str, str], headers: dict[str, str], body: bytes | FileBody
+    ) -> tuple[Answer, str]:
+        """PUT a body so that the store compares it with a checksum; the answer, and the CRC-32 if that was it.
+
+        A store that knows CRC-32 repeats it in its answer. One that does not is given MD5, which all of them
+        check and which takes several times as long.
+        """
+        if self._checks_crc32:
+            crc32 = checksums.crc32_of(body)
+            answer = await self._transport.call("PUT", key, query, {**headers, checksums.HEADER: crc32}, body)
+            if answer.headers.get(checksums.HEADER) == crc32:
+                return answer, crc32
+            self._checks_crc32 = False
+        md5 = await asyncio.to_thread(checksums.md5_of, body)
+        return await self._transport.call("PUT", key, query, {**headers, "Content-MD5": md5}, body), ""
+
+    async def complete(self, key: str, multipart: str, parts: Sequence[StagedPart], size: int) -> None:
         """CompleteMultipartUpload. `size` of the whole settles whether an attempt succeeded whose answer was lost.
 
         Raises NoSuchMultipartError.
         """
-        parts = "".join(
-            f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
-            for number, etag in enumerate(etags, 1)
-        )
-        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+        listed = "".join(_listed(number, part) for number, part in enumerate(parts, 1))
+        body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         started, attempt = time.monotonic(), 0
         while True:
             try:
@@ -157,7 +174,7 @@ class S3Client:
         while position < stop:
             headers = {"Range": f"bytes={position}-{stop - 1}"}
             try:
-                async with self._transport.open("GET", key, {}, headers) as response:
+                async with self._transport.read(key, headers) as response:
                     _check_range(response.status, response.headers.get("Content-Range", ""), position, size)
                     async for chunk in response.content.iter_any():
                         position += len(chunk)
@@ -230,8 +247,9 @@ class S3Client:
         return headers
 
 
-def _md5(digest: bytes) -> dict[str, str]:
-    return {"Content-MD5": base64.b64encode(digest).decode()}
+def _listed(number: int, part: StagedPart) -> str:
+    crc32 = f"<ChecksumCRC32>{part.crc32}</ChecksumCRC32>" if part.crc32 else ""
+    return f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(part.etag)}</ETag>{crc32}</Part>"
 
 
 def _check_range(status: int, content_range: str, position: int, size: int) -> None:

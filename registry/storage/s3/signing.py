@@ -1,7 +1,7 @@
 """AWS Signature Version 4, made by botocore without a call over the network.
 
 The bytes of a body are not part of the signature (UNSIGNED-PAYLOAD): they are sent while they are read, and
-Content-MD5, which is signed, protects them.
+a checksum among the signed headers protects them.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import os
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -17,8 +17,11 @@ from xml.etree import ElementTree as ET
 import aiohttp
 import structlog
 import yarl
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_writer import StreamWriter
 
 from registry.errors import RegistryError, StorageFailure, Unavailable
+from registry.sendfile import SocketOutlet
 from registry.storage.s3 import retries
 from registry.storage.s3.retries import Failure
 from registry.storage.s3.settings import StoreSettings
@@ -26,11 +29,14 @@ from registry.storage.s3.signing import Signer
 
 log = structlog.get_logger(__name__)
 
-_CONNECTIONS = 64
-_CONNECT_TIMEOUT = 10.0
+_CALLS = 64
+_READS = 128  # a slow client holds its read for long, so reads have connections of their own
+_READ_BUFFER = 256 * 1024
+_WAIT_FOR_READ = 10.0
 _SILENCE = 30.0
+_CONNECT_TIMEOUT = 10.0
 _LARGEST_ANSWER = 4 * 1024 * 1024
-_SLICE = 512 * 1024
+_SLICE = 1024 * 1024
 _DOWN_AFTER = 5.0
 _ASK_AGAIN_AFTER = 3.0
 _FORGOTTEN_AFTER = 60.0
@@ -45,6 +51,7 @@ class FileBody:
 
     fd: int
     size: int
+    crc32: int
 
     async def slices(self) -> AsyncIterator[bytes]:
         """Raises StorageFailure where the file has fewer bytes than it should."""
@@ -52,9 +59,43 @@ class FileBody:
         while position < self.size:
             chunk = await asyncio.to_thread(os.pread, self.fd, min(_SLICE, self.size - position), position)
             if not chunk:
-                raise StorageFailure("the spooled bytes of an upload are shorter than what was written")
+                raise _shorter()
             position += len(chunk)
             yield chunk
+
+
+class _Payload(aiohttp.payload.Payload):
+    """A body for aiohttp's client, which goes from its file to the socket inside the kernel where there is no TLS.
+
+    `moved` is called with True whenever the store has taken some of it, with False at the end.
+    """
+
+    def __init__(self, body: FileBody, moved: Callable[[bool], None]) -> None:
+        super().__init__(body)
+        self._size = body.size
+        self._body = body
+        self._moved = moved
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("the body of a blob is no text")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Raises StorageFailure where the file has fewer bytes than it should."""
+        assert isinstance(writer, StreamWriter)
+        transport = writer.transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            async for chunk in self._body.slices():
+                self._moved(True)
+                await writer.write(chunk)
+        else:
+            writer.send_headers()
+            async with SocketOutlet(transport, writer.drain) as outlet:
+                for start in range(0, self._body.size, _SLICE):
+                    self._moved(True)
+                    stop = min(start + _SLICE, self._body.size)
+                    if await outlet.send(self._body.fd, start, stop) < stop - start:
+                        raise _shorter()
+        self._moved(False)
 
 
 class RefusedError(Exception):
@@ -77,10 +118,9 @@ class Answer:
 
     def header(self, name: str) -> str:
         """Raises StorageFailure where the answer has none of that name."""
-        for found, value in self.headers.items():
-            if found.lower() == name:
-                return value
-        raise StorageFailure(f"the object store answered without {name}", {"status": self.status})
+        if (value := self.headers.get(name)) is None:
+            raise StorageFailure(f"the object store answered without {name}", {"status": self.status})
+        return value
 
     def text(self, tag: str) -> str:
         """The text of the first element of that name, whatever its namespace; "" where there is none."""
@@ -93,13 +133,15 @@ class Transport:
     def __init__(self, settings: StoreSettings, signer: Signer) -> None:
         self._settings = settings
         self._signer = signer
-        self._session: aiohttp.ClientSession | None = None
+        self._calls: aiohttp.ClientSession | None = None
+        self._reads: aiohttp.ClientSession | None = None
         self._failing_since: float | None = None
         self._failed_at = 0.0
 
     async def close(self) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in (self._calls, self._reads):
+            if session is not None:
+                await session.close()
 
     @property
     def is_down(self) -> bool:
@@ -125,8 +167,10 @@ class Transport:
         started, attempt = time.monotonic(), 0
         while True:
             try:
-                async with self.open(method, key, query or {}, headers or {}, body) as response:
-                    return Answer(response.status, dict(response.headers), await _content_of(response))
+                async with self._open(
+                    self._session_of_calls(), method, key, query or {}, headers or {}, body
+                ) as response:
+                    return Answer(response.status, response.headers, await _content_of(response))
             except BROKEN as error:
                 if isinstance(error.__cause__, StorageFailure):  # the body could not be read: no fault of the store
                     raise error.__cause__ from None
@@ -149,9 +193,14 @@ class Transport:
             raise Unavailable("the object store does not answer; try again later", {"error": cause[:200]})
         await asyncio.sleep(seconds)
 
+    def read(self, key: str, headers: Mapping[str, str]) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        """One attempt to GET an object, over a connection that may be held for long; raises RefusedError as a call."""
+        return self._open(self._session_of_reads(), "GET", key, {}, headers)
+
     @asynccontextmanager
-    async def open(
+    async def _open(
         self,
+        session: aiohttp.ClientSession,
         method: str,
         key: str,
         query: Mapping[str, str],
@@ -164,31 +213,40 @@ class Transport:
         sent = {**headers, "Content-Length": str(size)} if method in ("PUT", "POST") else dict(headers)
         signed = await self._signer.headers(method, url, query, sent)
         target = yarl.URL(url, encoded=True).with_query(query) if query else yarl.URL(url, encoded=True)
-        async with await self._sent(method, target, signed, body) as response:
+        async with await self._sent(session, method, target, signed, body) as response:
             if response.status >= 300:
                 raise RefusedError(await self._failure(response))
             self._failing_since = None
             yield response
 
     async def _sent(
-        self, method: str, target: yarl.URL, headers: Mapping[str, str], body: bytes | FileBody
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        target: yarl.URL,
+        headers: Mapping[str, str],
+        body: bytes | FileBody,
     ) -> aiohttp.ClientResponse:
         """Send a request. aiohttp's bound on silence begins after the body, so a store that stops reading has its own:
         TimeoutError where no slice was taken for that long."""
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(None) as silence:
 
-            async def watched() -> AsyncIterator[bytes]:
-                async for chunk in body.slices() if isinstance(body, FileBody) else _slices_of(body):
-                    silence.reschedule(loop.time() + _SILENCE)
-                    yield chunk
-                silence.reschedule(None)
+            def moved(goes_on: bool) -> None:
+                silence.reschedule(loop.time() + _SILENCE if goes_on else None)
 
-            return await self._connected().request(
+            async def watched(content: bytes) -> AsyncIterator[bytes]:
+                for position in range(0, len(content), _SLICE):
+                    moved(True)
+                    yield content[position : position + _SLICE]
+                moved(False)
+
+            data = _Payload(body, moved) if isinstance(body, FileBody) else watched(body) if body else None
+            return await session.request(
                 method,
                 target,
                 headers=headers,
-                data=watched() if isinstance(body, FileBody) or body else None,
+                data=data,
                 proxy=self._settings.proxy or None,
                 allow_redirects=False,
             )
@@ -206,19 +264,28 @@ class Transport:
         after = response.headers.get("Retry-After", "")
         return Failure(response.status, code, float(after) if after.isdigit() else 0.0)
 
-    def _connected(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            tls: ssl.SSLContext | bool = True
-            if self._settings.ca_file:
-                tls = ssl.create_default_context(cafile=self._settings.ca_file)
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_CONNECTIONS, ssl=tls),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT, sock_read=_SILENCE),
-                auto_decompress=False,
-                skip_auto_headers=("Accept-Encoding", "User-Agent", "Content-Type"),
-                read_bufsize=1024 * 1024,
-            )
-        return self._session
+    def _session_of_calls(self) -> aiohttp.ClientSession:
+        if self._calls is None:
+            self._calls = self._session(_CALLS, None)
+        return self._calls
+
+    def _session_of_reads(self) -> aiohttp.ClientSession:
+        if self._reads is None:
+            self._reads = self._session(_READS, _WAIT_FOR_READ)
+        return self._reads
+
+    def _session(self, connections: int, wait: float | None) -> aiohttp.ClientSession:
+        """So many connections at once, each waited for as long as that."""
+        tls: ssl.SSLContext | bool = True
+        if self._settings.ca_file:
+            tls = ssl.create_default_context(cafile=self._settings.ca_file)
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, ssl=tls),
+            timeout=aiohttp.ClientTimeout(connect=wait, sock_connect=_CONNECT_TIMEOUT, sock_read=_SILENCE),
+            auto_decompress=False,
+            skip_auto_headers=("Accept-Encoding", "User-Agent", "Content-Type"),
+            read_bufsize=_READ_BUFFER,
+        )
 
 
 async def _content_of(response: aiohttp.ClientResponse) -> bytes:
@@ -231,9 +298,8 @@ async def _content_of(response: aiohttp.ClientResponse) -> bytes:
     return bytes(content)
 
 
-async def _slices_of(body: bytes) -> AsyncIterator[bytes]:
-    for position in range(0, len(body), _SLICE):
-        yield body[position : position + _SLICE]
+def _shorter() -> StorageFailure:
+    return StorageFailure("the spooled bytes of an upload are shorter than what was written")
 
 
 def _ahead(date: str) -> timedelta:

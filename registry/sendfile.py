@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from collections.abc import Awaitable, Callable
 from typing import Self
-
-from aiohttp import web
 
 _SLICE = 8 * 1024 * 1024
 _SMALL = 64 * 1024
@@ -21,20 +20,23 @@ _CONNECTION_LOST = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNR
 
 
 class SocketOutlet:
-    """The sending side of a connection, taken over after the head of an answer was written."""
+    """The sending side of a connection, taken over after the head of a message was written.
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        transport = request.transport
+    `drain` waits while the transport holds more bytes than it should. Not for TLS: the kernel has no keys.
+    """
+
+    def __init__(self, transport: asyncio.Transport | None, drain: Callable[[], Awaitable[None]]) -> None:
+        """Raises ConnectionResetError where there is no connection any more."""
         if transport is None:
-            raise ConnectionResetError("the client has gone")
+            raise ConnectionResetError("the other side has gone")
         self._transport = transport
-        self._writer = request.writer
+        self._drain = drain
         self._socket = -1
 
     async def __aenter__(self) -> Self:
         await self._empty()
         if self._transport.is_closing():
-            raise ConnectionResetError("the client has gone")
+            raise ConnectionResetError("the other side has gone")
         self._socket = os.dup(self._transport.get_extra_info("socket").fileno())
         return self
 
@@ -45,14 +47,14 @@ class SocketOutlet:
         """Wait until what the transport buffered has gone to the kernel: our bytes come after it."""
         self._transport.set_write_buffer_limits(high=0)
         try:
-            await self._writer.drain()
+            await self._drain()
         finally:
             self._transport.set_write_buffer_limits()
 
     async def send(self, file: int, start: int, stop: int) -> int:
         """Send the bytes from `start` to before `stop`; returns how many, fewer where the file ends before.
 
-        Raises ConnectionError where the client has gone, OSError where the file cannot be read.
+        Raises ConnectionError where the other side has gone, OSError where the file cannot be read.
         """
         loop = asyncio.get_running_loop()
         position = start
@@ -86,7 +88,7 @@ class SocketOutlet:
             return None
         except OSError as error:
             if error.errno in _CONNECTION_LOST:
-                raise ConnectionResetError(error.errno, "the client has gone") from error
+                raise ConnectionResetError(error.errno, "the other side has gone") from error
             raise
 
     async def _writable(self, loop: asyncio.AbstractEventLoop) -> None:
