@@ -35,12 +35,16 @@ def told_plainly(command: Callable[P, None]) -> Callable[P, None]:
 class _LazyGroup(click.Group):
     """A group that finds some of its commands in modules that are imported only when they are asked for."""
 
-    lazy = ("bench", "db", "fsck", "import")
+    lazy = ("backup", "bench", "db", "fsck", "import")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.lazy})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "backup":
+            from registry.backup_commands import backup
+
+            return backup
         if cmd_name == "bench":
             from benchmarks.cli import bench
 

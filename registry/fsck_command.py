@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
     from registry.services.fsck import Findings
 
 _MOST_SHOWN = 1000
-_EVERY = 0.2  # seconds
 
 
 @click.command()
@@ -35,12 +32,13 @@ def fsck(config: Path | None, data: str | None, deep: bool, repair: bool, as_jso
     from registry.errors import RegistryError, StartupError
     from registry.services.fsck import Findings
     from registry.telemetry.logs import configure as configure_logs
+    from registry.terminal import Stand, bar
 
     settings = load(config, {"data": data})
     configure_logs(settings.log.level, settings.log.format)
     findings = Findings()
     try:
-        with _watching(findings):
+        with bar("blobs", lambda: Stand(findings.blobs, findings.expected)):
             _check(settings, findings, deep=deep, repair=repair)
     except RegistryError as error:
         said = f" ({error.detail['error']})" if "error" in error.detail else ""
@@ -64,34 +62,6 @@ def _check(settings: Settings, findings: Findings, *, deep: bool, repair: bool) 
                 await Checker(node.inventory, stored, findings).run(deep=deep, repair=repair)
 
         asyncio.run(check())
-
-
-@contextmanager
-def _watching(findings: Findings) -> Iterator[None]:
-    """A bar on the terminal while the blobs are looked at."""
-    import threading
-
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield
-        return
-    with Progress(console=console, transient=True) as bar:
-        task, ended = bar.add_task("blobs", total=None), threading.Event()
-
-        def refresh() -> None:
-            while not ended.wait(_EVERY):
-                bar.update(task, total=findings.expected or None, completed=findings.blobs)
-
-        thread = threading.Thread(target=refresh, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()
 
 
 def _show(findings: Findings) -> None:

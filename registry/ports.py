@@ -344,6 +344,22 @@ class Inventory(Protocol):
         ...
 
 
+class Placer(Protocol):
+    """Brings bytes from elsewhere into a store. Every method raises StorageFailure, StorageFull, Unavailable."""
+
+    def new_location(self, name: str) -> str:
+        """What the location of a blob becomes here; `name`: nobody else's, for a store that has names of its own."""
+        ...
+
+    async def has(self, blob: StoredBlob) -> bool:
+        """Whether a blob of this size is at its location."""
+        ...
+
+    async def place(self, blob: StoredBlob, chunks: AsyncIterator[bytes]) -> None:
+        """Put the bytes durably at the location; raises DigestInvalid, SizeInvalid where they are others."""
+        ...
+
+
 class StoredBytes(Protocol):
     """The bytes of blobs as they are, for those who check them. Every method raises StorageFailure, Unavailable."""
 

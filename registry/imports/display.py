@@ -2,46 +2,32 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
 from registry.imports.report import Report
+from registry.terminal import Stand, bar
 
-_EVERY = 0.2  # seconds
 _MOST_PROBLEMS = 1000
 
 
 @contextmanager
 def watching() -> Iterator[Report]:
     """A report that is shown on the terminal while it fills."""
-    console, report = Console(stderr=True), Report()
-    if not console.is_terminal:
+    report = Report()
+
+    def stand() -> Stand:
+        size = decimal(report.linked + report.streamed)
+        words = f"{report.manifests} manifests, {report.blobs} blobs, {size}"
+        return Stand(report.repositories, report.found, words)
+
+    with bar("repositories", stand):
         yield report
-        return
-    columns = (TextColumn("repositories"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
-        task, ended = bar.add_task("", total=None), threading.Event()
-
-        def refresh() -> None:
-            while not ended.wait(_EVERY):
-                size = decimal(report.linked + report.streamed)
-                said = f"{report.manifests} manifests, {report.blobs} blobs, {size}"
-                bar.update(task, total=report.found or None, completed=report.repositories, description=said)
-
-        thread = threading.Thread(target=refresh, daemon=True)
-        thread.start()
-        try:
-            yield report
-        finally:
-            ended.set()
-            thread.join()
 
 
 def show(report: Report) -> None:

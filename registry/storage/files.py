@@ -4,6 +4,7 @@ lock                  held by the one `shoal serve` that uses the directory
 shoal.db              the database (SQLite)
 blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
 uploads/              sessions: ID.data (the bytes so far) and ID.state
+restoring/            while a backup is restored into this directory
 cache/                copies of blobs that lie in an object store
 boot                  in which boot of the machine the blobs were last looked through
 metrics               leads to the counters of the running processes, in memory
@@ -45,8 +46,21 @@ class DataDirectory:
     def blob(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex
 
-    def prepare(self) -> None:
+    @property
+    def restoring(self) -> Path:
+        return self.root / "restoring"
+
+    @property
+    def is_being_restored(self) -> bool:
+        """Whether a restore has begun that has not come to its end."""
+        return self.restoring.is_dir()
+
+    def prepare(self, *, being_restored: bool = False) -> None:
         """Make every folder, so that publishing a blob never has to; raises StartupError."""
+        if self.is_being_restored and not being_restored:
+            raise StartupError(
+                f"{self.root} is being restored from a backup: run `shoal backup restore` again until it has ended"
+            )
         try:
             self.uploads.mkdir(parents=True, exist_ok=True)
             for algorithm in ALGORITHMS:

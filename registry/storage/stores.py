@@ -6,10 +6,11 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from registry.domain.clock import Clock
-from registry.ports import BlobStore, Changes, Remains, SessionReader, StoredBytes, UploadStore
+from registry.ports import BlobStore, Changes, Placer, Remains, SessionReader, StoredBytes, UploadStore
 from registry.storage.blobs_fs import FileBlobs
 from registry.storage.files import DataDirectory
 from registry.storage.inspection import FileInspection, ObjectInspection
+from registry.storage.place_files import FilePlacer
 from registry.storage.s3.settings import StoreSettings
 from registry.storage.uploads_fs import FileUploads
 
@@ -35,6 +36,10 @@ class Stores(Protocol):
 
     def inspection(self, directory: DataDirectory) -> StoredBytes:
         """For those who check the blobs."""
+        ...
+
+    def placer(self, directory: DataDirectory) -> Placer:
+        """For those who bring blobs from elsewhere."""
         ...
 
 
@@ -67,6 +72,9 @@ class FileStores:
 
     def inspection(self, directory: DataDirectory) -> StoredBytes:
         return FileInspection(directory, self._executor)
+
+    def placer(self, directory: DataDirectory) -> Placer:
+        return FilePlacer(directory, self._executor)
 
 
 class BucketStores:
@@ -106,3 +114,8 @@ class BucketStores:
 
     def inspection(self, directory: DataDirectory) -> StoredBytes:
         return ObjectInspection(self._client, FileInspection(directory, self._executor))
+
+    def placer(self, directory: DataDirectory) -> Placer:
+        from registry.storage.place_objects import ObjectPlacer
+
+        return ObjectPlacer(self._client, directory, self._executor)

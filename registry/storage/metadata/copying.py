@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,15 @@ _ROWS_AT_ONCE = 200
 _SQLITE = "sqlite:///"
 
 
-def copy(source: str, target: str, progress: Progress) -> int:
+def copy(source: str, target: str, progress: Progress, *, beside_nodes: bool = False) -> int:
     """Copy everything in one transaction, compare, and return how many events the journal has.
 
-    The URLs are `sqlite:///PATH` or `postgresql://…`. No node may use them meanwhile: what it changes is lost. The
-    bytes of blobs are not in a database and stay where they are. Raises StartupError; the target is empty then.
+    The URLs are `sqlite:///PATH` or `postgresql://…`. No node may use them meanwhile, as what it changes is lost;
+    but for a source `beside_nodes`, of which the copy shows one moment. The bytes of blobs are not in a database and
+    stay where they are. Raises StartupError; the target is empty then.
     """
     with ExitStack() as stack:
-        old = stack.enter_context(_read(source))
+        old = stack.enter_context(_read(source, alone=not beside_nodes))
         _check_source(old, source)
         new = stack.enter_context(_write(target))
         if inspect(new).get_table_names():
@@ -106,7 +107,7 @@ def _compare(old: Connection, new: Connection, progress: Progress) -> int:
 
 
 @contextmanager
-def _read(url: str) -> Iterator[Connection]:
+def _read(url: str, *, alone: bool) -> Iterator[Connection]:
     """One view of the whole database, whatever happens in it meanwhile."""
     if not url.startswith(_SQLITE):
         with postgres.transaction(postgres.parse(url), isolation_level="REPEATABLE READ") as connection:
@@ -115,7 +116,7 @@ def _read(url: str) -> Iterator[Connection]:
     file = Path(url.removeprefix(_SQLITE))
     if not file.is_file():
         raise StartupError(f"there is no file {file}: name another with --from")
-    with _file(file, "BEGIN", read_only=True) as connection:
+    with sole_use(file.parent) if alone else nullcontext(), _file(file, "BEGIN", read_only=True) as connection:
         yield connection
 
 
@@ -126,23 +127,23 @@ def _write(url: str) -> Iterator[Connection]:
             connection.execute(select(func.pg_advisory_xact_lock(postgres.PREPARE_LOCK)))
             yield connection
         return
-    with _file(Path(url.removeprefix(_SQLITE)), "BEGIN IMMEDIATE", read_only=False) as connection:
+    file = Path(url.removeprefix(_SQLITE))
+    with sole_use(file.parent), _file(file, "BEGIN IMMEDIATE", read_only=False) as connection:
         yield connection
 
 
 @contextmanager
 def _file(file: Path, begin: str, *, read_only: bool) -> Iterator[Connection]:
-    with sole_use(file.parent):
-        engine = sqlite.open_file(file, read_only=read_only)
-        try:
-            with engine.connect() as connection:
-                connection.exec_driver_sql(begin)
-                yield connection
-                connection.exec_driver_sql("COMMIT")
-        except DBAPIError as error:
-            raise StartupError(f"the database {file} cannot be used: {error.orig}") from error
-        finally:
-            engine.dispose()
+    engine = sqlite.open_file(file, read_only=read_only)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(begin)
+            yield connection
+            connection.exec_driver_sql("COMMIT")
+    except DBAPIError as error:
+        raise StartupError(f"the database {file} cannot be used: {error.orig}") from error
+    finally:
+        engine.dispose()
 
 
 def _shown(url: str) -> str:

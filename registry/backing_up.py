@@ -1,0 +1,140 @@
+"""Backups put together: the registry that is backed up, and the one that a snapshot is restored into."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from registry import parts
+from registry.backup import restore as restoring
+from registry.backup.create import Creator
+from registry.backup.directory import BackupDirectory
+from registry.backup.report import Report
+from registry.backup.restore import Restorer
+from registry.backup.verify import verify as verify_snapshots
+from registry.config import Settings
+from registry.domain.clock import system_clock
+from registry.errors import RegistryError, StartupError
+from registry.storage import stores
+from registry.storage.data_lock import sole_use
+from registry.storage.files import DataDirectory
+from registry.storage.metadata import copying, databases, sqlite
+from registry.storage.metadata.inventory import SqlInventory
+from registry.storage.metadata.schema import SCHEMA_VERSION
+from registry.storage.staged_file import remove_remains
+
+_EXTRA_THREADS = 4
+
+
+def create(settings: Settings, target: Path, jobs: int, report: Report) -> None:
+    """Add a snapshot to the backup in `target`, beside running nodes or without them. Raises StartupError."""
+    _refuse_nested(settings.data, target)
+    backup = BackupDirectory(target)
+    with _told_plainly(target), backup.held():
+        asyncio.run(_create(settings, backup, jobs, report))
+
+
+async def _create(settings: Settings, backup: BackupDirectory, jobs: int, report: Report) -> None:
+    database = databases.chosen(settings.database.url, settings.data)
+    found = database.version()
+    if found is None or found[0] != SCHEMA_VERSION:
+        has = "no database" if found is None else f"schema {found[0]}, and this version works with {SCHEMA_VERSION}"
+        raise StartupError(f"{settings.data} has {has}: name another with --data or --config, or start a node first")
+    executor = ThreadPoolExecutor(jobs + _EXTRA_THREADS, "backup")
+    chosen = stores.chosen(parts.bucket(settings.storage), executor, parts.boot_of_machine(), system_clock)
+    rows = database.rows()
+
+    def copy_database(file: Path) -> int:
+        source = settings.database.url or f"sqlite:///{settings.data / sqlite.FILE_NAME}"
+        return copying.copy(source, f"sqlite:///{file}", lambda *_: None, beside_nodes=True)
+
+    try:
+        await chosen.check_at_start()
+        blobs = chosen.blobs(DataDirectory(settings.data, settings.storage.reserve), 0)
+        await Creator(backup, blobs, SqlInventory(rows), copy_database, executor, jobs, report).run()
+    finally:
+        await chosen.close()
+        await rows.close()
+        executor.shutdown()
+
+
+def verify(source: Path, name: str, jobs: int, report: Report) -> None:
+    """Read a snapshot and its blobs; all of them where `name` is "". Raises StartupError."""
+    backup = BackupDirectory(source)
+    wanted = [backup.snapshot(name)] if name else backup.snapshots()
+    report.snapshot = name
+    with _told_plainly(source), ThreadPoolExecutor(jobs, "backup") as executor:
+        verify_snapshots(backup, wanted, executor, report)
+
+
+def restore(settings: Settings, source: Path, name: str, jobs: int, report: Report) -> None:
+    """Bring a snapshot into an empty data directory, and an empty database where that is elsewhere.
+
+    Raises StartupError.
+    """
+    _refuse_nested(settings.data, source)
+    backup = BackupDirectory(source)
+    snapshot = backup.snapshot(name)
+    with _told_plainly(settings.data), sole_use(settings.data):
+        directory = DataDirectory(settings.data, settings.storage.reserve)
+        if databases.chosen(settings.database.url, settings.data).version() is not None:
+            raise StartupError(
+                f"there is a database already ({settings.database.url or settings.data}): restore into an empty one"
+            )
+        directory.prepare(being_restored=True)
+        if not directory.is_being_restored and not directory.is_empty():
+            raise StartupError(f"{settings.data} holds blobs already: restore into an empty directory")
+        mark = restoring.begin(directory.restoring, snapshot)
+        remove_remains(directory.uploads)
+        asyncio.run(_restore(settings, directory, Restorer(backup, snapshot, report), jobs))
+        shutil.rmtree(mark)
+
+
+async def _restore(settings: Settings, directory: DataDirectory, restorer: Restorer, jobs: int) -> None:
+    executor = ThreadPoolExecutor(jobs + _EXTRA_THREADS, "restore")
+    chosen = stores.chosen(parts.bucket(settings.storage), executor, parts.boot_of_machine(), system_clock)
+    try:
+        await chosen.check_at_start()
+        placer = chosen.placer(directory)
+        await restorer.blobs(placer, executor, jobs)
+        file = restorer.database(directory.restoring, placer)
+    finally:
+        await chosen.close()
+        executor.shutdown()
+    if settings.database.url:
+        copying.copy(f"sqlite:///{file}", settings.database.url, lambda *_: None)
+    else:
+        restoring.put_in_place(file, settings.data / sqlite.FILE_NAME)
+
+
+def _refuse_nested(data: Path, backup: Path) -> None:
+    inner, outer = data.resolve(), backup.resolve()
+    if inner == outer or inner in outer.parents or outer in inner.parents:
+        raise StartupError(f"the backup {backup} and the data directory {data} must not lie in each other")
+
+
+@contextmanager
+def _told_plainly(place: Path) -> Iterator[None]:
+    """What a disk or a store refuses, as one line for an operator."""
+    try:
+        yield
+    except* (OSError, RegistryError, StartupError) as group:
+        raise _plain(group, place) from group
+
+
+def _plain(group: BaseExceptionGroup[Exception], place: Path) -> StartupError:
+    """The first of the errors that tasks had at the same time."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if isinstance(error, OSError):
+        return StartupError(f"{error.filename or place}: {error.strerror}; mend that and run the same command again")
+    if isinstance(error, RegistryError):
+        said = f" ({error.detail['error']})" if "error" in error.detail else ""
+        return StartupError(f"{error.message}{said}; run the same command again to go on")
+    assert isinstance(error, StartupError)
+    return error

@@ -1,0 +1,115 @@
+"""Bringing a snapshot into an empty registry: the blobs, each verified, and the database last."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from pathlib import Path
+
+from registry.backup import database
+from registry.backup.directory import DATABASE, BackupDirectory, Snapshot
+from registry.backup.report import Report
+from registry.errors import DigestInvalid, SizeInvalid, StartupError
+from registry.ports import Placer, StoredBlob, reading
+from registry.storage.files import sync_directory
+from registry.storage.metadata import sqlite
+
+_SLICE = 1024 * 1024
+
+
+class Restorer:
+    """One snapshot on its way into an empty data directory that is held."""
+
+    def __init__(self, backup: BackupDirectory, snapshot: Snapshot, report: Report) -> None:
+        self._backup = backup
+        self._snapshot = snapshot
+        self._report = report
+
+    async def blobs(self, placer: Placer, executor: Executor, jobs: int) -> None:
+        """Place every blob, `jobs` at a time; what an interrupted restore has placed is there. Raises StartupError."""
+        file = self._backup.database(self._snapshot)
+        self._report.snapshot, self._report.expected = self._snapshot.name, self._snapshot.blobs
+        if database.hash_of(file) != self._snapshot.database:
+            raise StartupError(f"the database of {self._snapshot.name} was changed: take another with --snapshot")
+        slots = asyncio.Semaphore(jobs)
+        for page in database.pages(database.blobs_of(file)):
+            async with asyncio.TaskGroup() as group:
+                for blob in page:
+                    group.create_task(self._restored(_placed(placer, blob), placer, executor, slots))
+
+    async def _restored(self, blob: StoredBlob, placer: Placer, executor: Executor, slots: asyncio.Semaphore) -> None:
+        async with slots:
+            self._report.blobs += 1
+            if await placer.has(blob):
+                return
+            try:
+                async with reading(_chunks(self._backup.blob(blob.digest), executor)) as chunks:
+                    await placer.place(blob, chunks)
+            except FileNotFoundError:
+                if str(blob.digest) in self._snapshot.problems:
+                    self._report.problems[str(blob.digest)] = self._snapshot.problems[str(blob.digest)]
+                    return
+                raise _damaged(blob, "is missing in the backup") from None
+            except (DigestInvalid, SizeInvalid):
+                raise _damaged(blob, "has other bytes in the backup") from None
+            self._report.copied += 1
+            self._report.size += blob.size
+
+    def database(self, folder: Path, placer: Placer) -> Path:
+        """Write the database with the places that the blobs have now into a folder; its file. Raises StartupError."""
+        file = folder / DATABASE
+        for left in folder.glob(f"{DATABASE}*"):
+            left.unlink()
+        shutil.copyfile(self._backup.database(self._snapshot), file)
+        sqlite.prepare(folder, may_be_new=False)
+        self._report.serial = database.rewrite(file, lambda blob: _placed(placer, blob).location)
+        return file
+
+
+def _placed(placer: Placer, blob: StoredBlob) -> StoredBlob:
+    """Where a blob comes: the same at each try, so that a second one finds what the first one did."""
+    return replace(blob, location=placer.new_location(f"{blob.digest.hex}-{blob.digest.algorithm}"))
+
+
+async def _chunks(path: Path, executor: Executor) -> AsyncIterator[bytes]:
+    loop = asyncio.get_running_loop()
+    descriptor = await loop.run_in_executor(executor, os.open, path, os.O_RDONLY)
+    try:
+        while chunk := await loop.run_in_executor(executor, os.read, descriptor, _SLICE):
+            yield chunk
+    finally:
+        os.close(descriptor)
+
+
+def begin(mark: Path, snapshot: Snapshot) -> Path:
+    """Make the folder that marks a data directory as one that is being restored, which goes with the end.
+
+    Raises StartupError where the restore of another snapshot has begun.
+    """
+    said = mark / "snapshot"
+    if said.is_file() and said.read_text() != snapshot.name:
+        raise StartupError(
+            f"the restore of {said.read_text()} has not ended here: go on with --snapshot, or restore into an empty "
+            "directory"
+        )
+    mark.mkdir(exist_ok=True)
+    said.write_text(snapshot.name)
+    sync_directory(mark)
+    sync_directory(mark.parent)
+    return mark
+
+
+def put_in_place(file: Path, target: Path) -> None:
+    """Make the written database that of the data directory, durably."""
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+    file.rename(target)
+    sync_directory(target.parent)
+
+
+def _damaged(blob: StoredBlob, what: str) -> StartupError:
+    return StartupError(f"{blob.digest} {what}: `shoal backup verify` tells all of them; take another with --snapshot")

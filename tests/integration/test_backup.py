@@ -1,0 +1,266 @@
+"""`shoal backup`: what a snapshot holds comes back, whatever happened while it was made or restored."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from registry.cli import main
+from tests.conftest import StartShoal
+from tests.faults.datadir import blob_file
+from tests.harness import content
+from tests.harness.client import RegistryClient
+from tests.harness.moving import Holdings, command, fill, fsck, told
+from tests.harness.postgres import PostgresServer
+from tests.harness.process import clean_environment
+from tests.harness.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.harness.server import ROOT, ShoalServer, to_toml
+
+Json = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Holdings]:
+    """A data directory with all kinds of things."""
+    data = tmp_path_factory.mktemp("filled") / "data"
+    with ShoalServer(data) as server, RegistryClient(server.url) as client:
+        holdings = fill(client)
+        server.stop()
+    return data, holdings
+
+
+@pytest.fixture(scope="module")
+def backup(filled: tuple[Path, Holdings], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    target = tmp_path_factory.mktemp("kept") / "backup"
+    told("backup", "create", "--to", target, "--data", filled[0])
+    return target
+
+
+def snapshots(backup: Path) -> list[Json]:
+    done = CliRunner().invoke(main, ["backup", "list", "--from", str(backup), "--json"])
+    found: list[Json] = json.loads(done.stdout)
+    return found
+
+
+def refused(*words: str | Path) -> str:
+    done = CliRunner().invoke(main, [*map(str, words)])
+    assert done.exit_code == 2, done.output + repr(done.exception)
+    assert len(done.stderr.splitlines()) == 1
+    return done.stderr
+
+
+def check(data: Path, holdings: Holdings, **options: Any) -> None:
+    with ShoalServer(data, **options) as server, RegistryClient(server.url) as client:
+        holdings.check(client)
+        client.push_image("after", content.small_image(99), "v1")
+        server.stop()
+
+
+def test_what_is_restored_is_what_was_there(filled: tuple[Path, Holdings], backup: Path, tmp_path: Path) -> None:
+    (snapshot,) = snapshots(backup)
+    report = told("backup", "restore", "--from", backup, "--data", tmp_path / "new")
+    assert report["blobs"] == report["copied"] == snapshot["blobs"]
+    assert report["serial"] == snapshot["serial"] + 1
+    assert fsck(tmp_path / "new", "--deep", status=0) == []
+    check(tmp_path / "new", filled[1])
+    assert not (tmp_path / "new" / "restoring").exists()
+
+
+def test_the_next_snapshot_copies_what_is_new_and_each_can_be_restored(
+    filled: tuple[Path, Holdings], tmp_path: Path
+) -> None:
+    data, target = shutil.copytree(filled[0], tmp_path / "data", symlinks=True), tmp_path / "backup"
+    first = told("backup", "create", "--to", target, "--data", data)
+    with ShoalServer(data) as server, RegistryClient(server.url) as client:
+        client.push_image("new", content.image(content.random_layer(1000, 70)), "v1")
+        second = told("backup", "create", "--to", target, "--data", data)
+        server.stop()
+    assert (second["copied"], second["blobs"]) == (2, first["blobs"] + 2)
+    assert told("backup", "verify", "--from", target)["problems"] == {}
+    told("backup", "restore", "--from", target, "--snapshot", first["snapshot"], "--data", tmp_path / "old")
+    check(tmp_path / "old", filled[1])
+
+
+class TestBesideTraffic:
+    def test_a_snapshot_is_whole(self, start_shoal: StartShoal, tmp_path: Path) -> None:
+        """While images come and go, and what nobody needs is collected at once."""
+        server = start_shoal(settings={"collect": {"grace": "2s", "interval": "1s"}, "server": {"workers": 2}})
+        with traffic(server.url):
+            time.sleep(3)  # by now there is something to collect
+            for number in range(3):
+                report = told("backup", "create", "--to", tmp_path / "backup", "--data", server.data)
+                assert report["problems"] == {}
+                restored = tmp_path / f"restored{number}"
+                told("backup", "restore", "--from", tmp_path / "backup", "--data", restored)
+                assert fsck(restored, "--deep", status=0) == []
+        assert told("backup", "verify", "--from", tmp_path / "backup")["problems"] == {}
+
+
+@contextmanager
+def traffic(url: str) -> Iterator[None]:
+    ended, failed = threading.Event(), []
+
+    def push_and_delete(seed: int) -> None:
+        try:
+            with RegistryClient(url) as client:
+                for number in itertools.count():
+                    if ended.is_set():
+                        return
+                    image = content.image(content.random_layer(50_000, seed * 100_000 + number))
+                    client.push_image("coming/going", image, f"t{seed}")
+                    if number % 2:
+                        client.delete_manifest("coming/going", image.digest)
+        except Exception as error:  # told by the test, which would hang else
+            failed.append(error)
+
+    threads = [threading.Thread(target=push_and_delete, args=(seed,)) for seed in (1, 2)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert failed == []
+
+
+class TestDamage:
+    @pytest.fixture
+    def kept(self, backup: Path, tmp_path: Path) -> Path:
+        return shutil.copytree(backup, tmp_path / "kept")
+
+    def test_of_a_blob_is_found_and_never_restored(self, kept: Path, tmp_path: Path) -> None:
+        some, other = sorted(path for path in (kept / "blobs").rglob("*") if path.is_file())[:2]
+        some.write_bytes(b"x" * some.stat().st_size)
+        other.unlink()
+        problems = told("backup", "verify", "--from", kept, status=1)["problems"]
+        assert set(problems) == {f"sha256:{some.name}", f"sha256:{other.name}"}
+        assert "in the backup" in refused("backup", "restore", "--from", kept, "--data", tmp_path / "new")
+        assert not (tmp_path / "new" / "shoal.db").exists()
+        done = CliRunner().invoke(main, ["serve", "--data", str(tmp_path / "new")])
+        assert done.exit_code == 2
+        assert "is being restored" in done.stderr
+
+    def test_of_a_database_is_found_and_never_restored(self, kept: Path, tmp_path: Path) -> None:
+        (file,) = kept.glob("snapshots/*/shoal.db")
+        changed = bytearray(file.read_bytes())
+        changed[-100] ^= 1
+        file.write_bytes(changed)
+        assert list(told("backup", "verify", "--from", kept, status=1)["problems"]) == [file.parent.name]
+        assert "was changed" in refused("backup", "restore", "--from", kept, "--data", tmp_path / "new")
+
+    def test_of_the_registry_itself_is_told_and_the_rest_kept(
+        self, filled: tuple[Path, Holdings], tmp_path: Path
+    ) -> None:
+        data = shutil.copytree(filled[0], tmp_path / "data", symlinks=True)
+        lost = filled[1].images[0][1].layers[0].digest
+        blob_file(data, lost).unlink()
+        report = told("backup", "create", "--to", tmp_path / "backup", "--data", data, status=1)
+        assert list(report["problems"]) == [lost]
+        assert told("backup", "verify", "--from", tmp_path / "backup")["problems"] == {}
+        restored = told("backup", "restore", "--from", tmp_path / "backup", "--data", tmp_path / "new", status=1)
+        assert list(restored["problems"]) == [lost]
+        assert [finding["what"] for finding in fsck(tmp_path / "new", status=1)] == [lost]
+
+
+class TestKilled:
+    def test_while_it_copies_it_goes_on_where_it_was(self, filled: tuple[Path, Holdings], tmp_path: Path) -> None:
+        target = tmp_path / "backup"
+        words = ("backup", "create", "--to", target, "--data", filled[0], "--jobs", "1")
+        kill_once(words, target / "blobs", 5)
+        assert list((target / "snapshots").iterdir()) == []
+        report = told(*words)
+        assert 0 < report["copied"] < report["blobs"]
+        assert list((target / "incoming").iterdir()) == []
+        assert told("backup", "verify", "--from", target)["problems"] == {}
+
+    def test_while_it_restores_it_goes_on_where_it_was(
+        self, filled: tuple[Path, Holdings], backup: Path, tmp_path: Path
+    ) -> None:
+        data = tmp_path / "new"
+        words = ("backup", "restore", "--from", backup, "--data", data, "--jobs", "1")
+        kill_once(words, data / "blobs", 5)
+        report = told(*words)
+        assert 0 < report["copied"] < report["blobs"]
+        assert fsck(data, "--deep", status=0) == []
+        check(data, filled[1])
+
+
+def kill_once(words: tuple[str | Path, ...], blobs: Path, count: int) -> None:
+    """Run a command and kill it when so many blobs are there; it must not have come to its end by then."""
+    process = subprocess.Popen(command(*words), cwd=ROOT, env=clean_environment(None), stdout=subprocess.DEVNULL)
+    while process.poll() is None and sum(path.is_file() for path in blobs.rglob("*")) < count:
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.require("postgres")
+def test_from_files_to_objects_and_back(
+    filled: tuple[Path, Holdings], backup: Path, postgres_server: PostgresServer, s3_server: S3Server, tmp_path: Path
+) -> None:
+    bucket = s3_server.bucket("restored").bucket
+    keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    settings = {
+        "storage": {"kind": "s3", "endpoint": s3_server.endpoint, "bucket": bucket, **keys},
+        "database": {"url": postgres_server.new_database()},
+    }
+    config = tmp_path / "shoal.toml"
+    config.write_text(to_toml(settings))
+    told("backup", "restore", "--from", backup, "--data", tmp_path / "node", "--config", config)
+    assert fsck(tmp_path / "node", "--deep", "--config", str(config), status=0) == []
+    assert not any(path.is_file() for path in (tmp_path / "node/blobs").rglob("*"))
+    check(tmp_path / "node", filled[1], settings=settings)
+
+    again = tmp_path / "again"
+    told("backup", "create", "--to", again, "--data", tmp_path / "node", "--config", config)
+    told("backup", "restore", "--from", again, "--data", tmp_path / "files")
+    assert fsck(tmp_path / "files", "--deep", status=0) == []
+    with ShoalServer(tmp_path / "files") as server, RegistryClient(server.url) as client:
+        client.check_image("after", content.small_image(99), "v1")
+        for repository, image in filled[1].images:
+            client.check_image(repository, image)
+        server.stop()
+    assert "already" in refused("backup", "restore", "--from", again, "--data", tmp_path / "x", "--config", config)
+
+
+def test_what_cannot_be_done_is_told_in_one_line(
+    filled: tuple[Path, Holdings], backup: Path, start_shoal: StartShoal, tmp_path: Path
+) -> None:
+    server = start_shoal()
+    data = server.data
+    assert "must not lie" in refused("backup", "create", "--to", data / "backup", "--data", data)
+    assert "must not lie" in refused("backup", "create", "--to", data.parent, "--data", data)
+    assert "no database" in refused("backup", "create", "--to", tmp_path / "b", "--data", tmp_path / "nothing")
+    assert "in use" in refused("backup", "restore", "--from", backup, "--data", data)
+    assert "database already" in refused("backup", "restore", "--from", backup, "--data", filled[0])
+    assert "no snapshot" in refused("backup", "verify", "--from", backup, "--snapshot", "yesterday")
+    for verb in ("list", "verify"):
+        assert "is no backup" in refused("backup", verb, "--from", tmp_path)
+
+
+def test_a_full_disk_of_the_backup_is_told(filled: tuple[Path, Holdings], tmp_path: Path) -> None:
+    words = ["backup", "create", "--to", str(tmp_path / "backup"), "--data", str(filled[0])]
+    limit = "ulimit -f 1000; trap '' XFSZ; exec " + " ".join(command(*words))
+    done = subprocess.run(
+        ["bash", "-c", limit], cwd=ROOT, env=clean_environment(None), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "run the same command again" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert told(*words)["problems"] == {}
+    assert json.loads((next((tmp_path / "backup/snapshots").iterdir()) / "snapshot.json").read_text())["format"] == 1
