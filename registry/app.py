@@ -9,169 +9,44 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
-from registry import __version__, parts
-from registry.config import Address, ConfigError, Settings
-from registry.domain.changes import ForgetGarbage
+from registry import __version__
+from registry.config import Address, ConfigError, Settings, StorageSettings
 from registry.domain.clock import system_clock
-from registry.errors import StartupError, StorageFailure
-from registry.http.blobs import BlobHandlers
-from registry.http.discovery import DiscoveryHandlers
-from registry.http.dispatch import Dispatcher
-from registry.http.links import Links
-from registry.http.manifests import ManifestHandlers
-from registry.http.redirects import Redirects
-from registry.http.router import Route
-from registry.http.server import Listener
-from registry.http.system import SystemHandlers
-from registry.http.uploads import UploadHandlers
-from registry.ports import Changes, Leases, UploadStore
+from registry.domain.move import StorageMove
+from registry.errors import RegistryError, StartupError
+from registry.moving import check_target, here, storage_of
+from registry.ports import Changes, Leases
+from registry.process import Process
 from registry.processes import channel
-from registry.processes.allocator import keep_buffers
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
-from registry.processes.sockets import bind, most_connections
+from registry.processes.moving import MoveFollower
+from registry.processes.sockets import bind
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
-from registry.services.discovery import DiscoveryService
 from registry.services.leases import LocalLeases
-from registry.services.leftovers import LeftoverCollector
-from registry.services.manifests import ManifestService
-from registry.services.pull import PullService
-from registry.services.push import PushService
-from registry.storage import stores
+from registry.services.move import Mover
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.writer import GroupCommitWriter
-from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
-from registry.telemetry.requests import AnsweredRequest
-
-if TYPE_CHECKING:
-    from registry.storage.soft_state import SoftState
 
 log = structlog.get_logger(__name__)
 
-_FILE_THREADS = 16
-_CACHE_BYTES = 32 * 1024 * 1024
 _PR_SET_PDEATHSIG = 1
 _SHORT_GRACE = 300.0
-_READY_WITHIN = 5.0
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
 _FIXED_SECTIONS = ("data", "database", "redis")
-
-
-class Process:
-    """What every serving process has: readers of the metadata, threads for files, logs and metrics."""
-
-    def __init__(self, settings: Settings, metrics: Metrics, commits: CommitCounter) -> None:
-        keep_buffers()
-        self.metrics = metrics
-        self.commits = commits
-        self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
-        self.database = databases.chosen(settings.database.url, settings.data)
-        self._sql = self.database.reader()
-        self.reader = self.database.cached(self._sql, commits, _CACHE_BYTES)
-        self.boot = parts.boot_of_machine()
-        self.stores = stores.chosen(parts.bucket(settings.storage), self.executor, self.boot, system_clock)
-        self.soft_state = _soft_state(settings.redis.url)
-        self.configure(settings)
-
-    def configure(self, settings: Settings) -> None:
-        """Take over the settings that can change while the process runs."""
-        self.settings = settings
-        configure_logs(settings.log.level, settings.log.format)
-        self.access_log = AccessLog(settings.log.level, settings.log.format)
-        self.directory = DataDirectory(settings.data, settings.storage.reserve)
-        self.blobs = self.stores.blobs(self.directory, settings.storage.cache)
-
-    async def close(self) -> None:
-        self.access_log.close()
-        self.metrics.close()
-        await self.stores.close()
-        if self.soft_state is not None:
-            await self.soft_state.close()
-        self.executor.shutdown()
-        await self.reader.close()
-        self.commits.close()
-
-    def uploads(self, changes: Changes) -> UploadStore:
-        return self.stores.uploads(self.directory, self._sql, changes)
-
-    def leftovers(self, changes: Changes) -> LeftoverCollector | None:
-        """What clears up an object store; None where there is none."""
-        remains = self.stores.remains()
-        delay = self.settings.collect.leftovers
-        return LeftoverCollector(self._sql, remains, changes, system_clock, delay) if remains else None
-
-    def routes(self, changes: Changes, leases: Leases) -> list[Route]:
-        """The URL map: every resource's routes, joined."""
-        settings = self.settings
-        links = Links(settings.server.public_url)
-        timeout = settings.server.body_timeout
-        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
-        push = PushService(self.uploads(changes), self.blobs, self.reader, changes, leases)
-        manifests = ManifestService(changes)
-        system = self._system(changes)
-        storage = settings.storage
-        redirects = Redirects(storage.redirect, storage.stream_networks, settings.server.trusted_proxies)
-        return [
-            *ManifestHandlers(pull, manifests, links, timeout).routes(),
-            *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
-            *BlobHandlers(pull, manifests, redirects).routes(),
-            *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
-            *system.routes(),
-            *(() if settings.server.metrics_listen else system.metrics_routes()),
-        ]
-
-    def dispatcher(self, routes: Sequence[Route]) -> Dispatcher:
-        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies)
-
-    def listener(self, routes: Sequence[Route]) -> Listener:
-        server = self.settings.server
-        most = most_connections(server.max_connections)
-        if most < server.max_connections:
-            log.warning("the limit of open files allows fewer connections than max_connections", connections=most)
-        return Listener(self.dispatcher(routes), most, server.idle_timeout, server.body_timeout)
-
-    def metrics_listener(self, changes: Changes) -> Listener:
-        return self.listener(self._system(changes).metrics_routes())
-
-    async def head_serial(self) -> int:
-        return (await self._sql.head())[0]
-
-    def _system(self, changes: Changes) -> SystemHandlers:
-        return SystemHandlers(lambda: self._ready(changes), self._notes, self._exposition)
-
-    async def _ready(self, changes: Changes) -> None:
-        """The disk takes a file, the database answers, and its writer makes a change (an empty one)."""
-        await self.reader.check()
-        await self.uploads(changes).check()
-        try:
-            await asyncio.wait_for(changes.submit(ForgetGarbage(())), _READY_WITHIN)
-        except TimeoutError:
-            raise StorageFailure("the database takes no changes") from None
-
-    async def _notes(self) -> Sequence[str]:
-        return [await self.soft_state.note()] if self.soft_state else []
-
-    async def _exposition(self) -> tuple[bytes, str]:
-        return self.metrics.render()
-
-    def _observe(self, request: AnsweredRequest) -> None:
-        self.access_log.record(request)
-        self.metrics.observe_request(request)
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
@@ -201,13 +76,16 @@ async def _node(
     writer = GroupCommitWriter(
         process.database.transactions(), process.commits, system_clock, process.metrics.committed
     )
-    try:
-        await process.stores.check_at_start()
-    except StartupError:
-        await process.close()
-        raise
-    writer.start()
     leases = LocalLeases()
+    move = _StorageMove(process, reload)
+    follower = _follower(process, writer, leases, move)
+    try:
+        await follower.follow_at_start()
+        await process.stores.check_at_start()
+    except (StartupError, RegistryError) as error:
+        await process.close()
+        raise StartupError(str(error)) from error
+    writer.start()
     housekeeping = Housekeeping(
         lambda: _collector(process, writer, leases),
         lambda: _clear_up(process, writer, leases),
@@ -234,7 +112,18 @@ async def _node(
     for front in fronts:
         await front.start()
     housekeeping.start(settings.collect.interval)
-    announcing = asyncio.create_task(_announce(process, settings))
+    background = [
+        asyncio.create_task(_announce(process, settings)),
+        asyncio.create_task(follower.run()),
+    ]
+
+    async def use_settings() -> None:
+        listener.answer = process.dispatcher(process.routes(writer, leases))
+        housekeeping.change_interval(process.settings.collect.interval)
+        if supervisor is not None:
+            await supervisor.reload()
+
+    move.use_settings = use_settings
     _greet(settings, Address(settings.server.listen.host, sockets[0].getsockname()[1]))
     process.metrics.journal_at(await process.head_serial())
     gc.freeze()  # what the start made stays: later collections need not walk it
@@ -243,14 +132,12 @@ async def _node(
         await _first(stop, again)
         if again.is_set() and not stop.is_set():
             again.clear()
-            _reload(process, reload)
-            listener.answer = process.dispatcher(process.routes(writer, leases))
-            housekeeping.change_interval(process.settings.collect.interval)
-            if supervisor is not None:
-                await supervisor.reload()
+            _reload(process, move.settings)
+            await use_settings()
 
     log.info("stopping: running requests may end", seconds=process.settings.server.drain_timeout)
-    announcing.cancel()
+    for task in background:
+        task.cancel()
     await housekeeping.stop()
     for listening in sockets if supervisor is not None else ():
         listening.close()
@@ -260,6 +147,50 @@ async def _node(
         await front.stop(process.settings.server.drain_timeout)
     await writer.stop()
     await process.close()
+
+
+class _StorageMove:
+    """What a move of the storage changes in a node: its [storage] is that of the move, whatever its own file says."""
+
+    def __init__(self, process: Process, reload: Callable[[], Settings]) -> None:
+        self._process = process
+        self._reload = reload
+        self._storage: StorageSettings | None = None
+        self.use_settings: Callable[[], Awaitable[None]] | None = None
+
+    def settings(self) -> Settings:
+        """Those of the node's file now. Raises ConfigError."""
+        own = self._reload()
+        return own.model_copy(update={"storage": self._storage}) if self._storage else own
+
+    async def take_over(self, move: StorageMove) -> None:
+        """Raises StartupError."""
+        storage = storage_of(Path(move.settings), self._process.settings)
+        await check_target(move, self._process.settings, storage)
+        await self._use(storage)
+        self._storage = storage
+
+    async def give_back(self) -> None:
+        self._storage = None
+        try:
+            await self._use(self._reload().storage)
+        except (ConfigError, StartupError) as error:
+            log.error("the settings were not read again: they have an error", error=str(error))
+
+    async def _use(self, storage: StorageSettings) -> None:
+        self._process.access_log.close()
+        self._process.configure(self._process.settings.model_copy(update={"storage": storage}))
+        if self.use_settings is not None:
+            await self.use_settings()
+
+
+def _follower(process: Process, changes: Changes, leases: Leases, move: _StorageMove) -> MoveFollower:
+    def mover(told: Callable[[StorageMove], object]) -> Mover:
+        blobs, placer = process.stores.blobs(process.directory, 0), process.stores.placer(process.directory)
+        return Mover(process.sql, changes, blobs, placer, leases, told)
+
+    host, data = here(process.settings.data)
+    return MoveFollower(process.sql, changes, host, data, move.take_over, move.give_back, mover)
 
 
 async def _clear_up(process: Process, changes: Changes, leases: LocalLeases) -> None:
@@ -290,14 +221,6 @@ async def _announce(process: Process, settings: Settings) -> None:
         await process.soft_state.announce(f"{socket.gethostname()}:{settings.server.listen.port}")
 
 
-def _soft_state(url: str) -> SoftState | None:
-    if not url:
-        return None
-    from registry.storage.soft_state import SoftState  # takes long to import
-
-    return SoftState(url)
-
-
 def _reload(process: Process, reload: Callable[[], Settings]) -> None:
     try:
         settings = reload()
@@ -309,9 +232,13 @@ def _reload(process: Process, reload: Callable[[], Settings]) -> None:
     if changed:
         log.warning("these settings change with the next start only", settings=changed)
     settings = _with_fixed(settings, process.settings)
-    process.access_log.close()
-    process.configure(settings)
-    log.info("the settings were read again")
+    try:
+        process.access_log.close()
+        process.configure(settings)
+    except StartupError as error:
+        log.error("the settings were not read again: they have an error", error=str(error))
+    else:
+        log.info("the settings were read again")
 
 
 def _with_fixed(settings: Settings, running: Settings) -> Settings:

@@ -17,9 +17,7 @@ from registry.backup.report import Report
 from registry.backup.restore import Restorer
 from registry.backup.verify import verify as verify_snapshots
 from registry.config import Settings
-from registry.domain.clock import system_clock
 from registry.errors import RegistryError, StartupError
-from registry.storage import stores
 from registry.storage.data_lock import sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata import copying, databases, sqlite
@@ -45,7 +43,7 @@ async def _create(settings: Settings, backup: BackupDirectory, jobs: int, report
         has = "no database" if found is None else f"schema {found[0]}, and this version works with {SCHEMA_VERSION}"
         raise StartupError(f"{settings.data} has {has}: name another with --data or --config, or start a node first")
     executor = ThreadPoolExecutor(jobs + _EXTRA_THREADS, "backup")
-    chosen = stores.chosen(parts.bucket(settings.storage), executor, parts.boot_of_machine(), system_clock)
+    chosen = parts.stores_of(settings.storage, executor)
     rows = database.rows()
 
     def copy_database(file: Path) -> int:
@@ -96,7 +94,7 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
 
 async def _restore(settings: Settings, directory: DataDirectory, restorer: Restorer, jobs: int) -> None:
     executor = ThreadPoolExecutor(jobs + _EXTRA_THREADS, "restore")
-    chosen = stores.chosen(parts.bucket(settings.storage), executor, parts.boot_of_machine(), system_clock)
+    chosen = parts.stores_of(settings.storage, executor)
     try:
         await chosen.check_at_start()
         placer = chosen.placer(directory)

@@ -35,7 +35,7 @@ def told_plainly(command: Callable[P, None]) -> Callable[P, None]:
 class _LazyGroup(click.Group):
     """A group that finds some of its commands in modules that are imported only when they are asked for."""
 
-    lazy = ("backup", "bench", "db", "fsck", "import")
+    lazy = ("backup", "bench", "db", "fsck", "import", "storage")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.lazy})
@@ -61,6 +61,10 @@ class _LazyGroup(click.Group):
             from registry.import_commands import import_group
 
             return import_group
+        if cmd_name == "storage":
+            from registry.storage_commands import storage
+
+            return storage
         return super().get_command(ctx, cmd_name)
 
 

@@ -69,7 +69,7 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
     executor, commits = ThreadPoolExecutor(_FILE_THREADS, "files"), CommitCounter.create()
     database = databases.chosen(settings.database.url, settings.data)
     rows, boot = database.rows(), parts.boot_of_machine()
-    reader, chosen = SqlReader(rows), stores.chosen(parts.bucket(settings.storage), executor, boot, system_clock)
+    reader, chosen = SqlReader(rows), parts.stores_of(settings.storage, executor)
     writer = GroupCommitWriter(database.transactions(), commits, system_clock, lambda _count, _serial: None)
     writer.start()
     try:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from pathlib import Path
 
 from registry.config import StorageSettings
+from registry.domain.clock import system_clock
+from registry.storage import stores
 from registry.storage.s3.settings import StoreSettings
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -16,8 +19,8 @@ def boot_of_machine() -> str:
 
 
 def bucket(storage: StorageSettings) -> StoreSettings | None:
-    """The bucket that new blobs go to; None where they are files."""
-    if storage.kind != "s3":
+    """The bucket that blobs are in, new ones or those of before; None where all are files."""
+    if not storage.bucket:
         return None
     return StoreSettings(
         storage.bucket,
@@ -32,3 +35,8 @@ def bucket(storage: StorageSettings) -> StoreSettings | None:
         storage.kms_key,
         storage.proxy,
     )
+
+
+def stores_of(storage: StorageSettings, executor: Executor) -> stores.Stores:
+    """Where blobs are and go. Raises StartupError."""
+    return stores.chosen(bucket(storage), storage.kind == "s3", executor, boot_of_machine(), system_clock)

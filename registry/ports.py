@@ -154,6 +154,24 @@ class SessionReader(Protocol):
         ...
 
 
+class MoveReader(Protocol):
+    """Reads for moving all blobs to another kind of store."""
+
+    async def move(self) -> str | None:
+        """What was noted last, in the form of registry.domain.move."""
+        ...
+
+    async def misplaced(self, into_bucket: bool, after: str) -> Sequence[StoredBlob]:
+        """Blobs that are not in the bucket, or not files, beyond the digest `after`; some at a time, in order."""
+        ...
+
+    async def misplaced_count(self, into_bucket: bool) -> int: ...
+
+    async def stored(self, digest: str) -> StoredBlob | None:
+        """As MetadataReader.stored."""
+        ...
+
+
 class Journal(Protocol):
     """Reads of the journal, for replicas and for those who check it."""
 

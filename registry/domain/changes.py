@@ -138,6 +138,34 @@ class ForgetLeftovers:
     leftovers: tuple[Leftover, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PlanObject:
+    """An object of this key is about to be made: it is left over until a blob has it."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class MoveBlob:
+    """The bytes of a blob that lie at `source` lie at `target` too: from now on they are read there.
+
+    Locations as in LinkBlob. Where the blob has gone meanwhile, or lies elsewhere, nothing is `changed` but that
+    the bytes at `target` are given up.
+    """
+
+    digest: str
+    source: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteMove:
+    """How the move of the storage stands, in the form of registry.domain.move; `before` is what has to stand there."""
+
+    before: str
+    after: str
+
+
 Change = (
     LinkBlob
     | MountBlob
@@ -153,6 +181,9 @@ Change = (
     | SaveUpload
     | EndUpload
     | ForgetLeftovers
+    | PlanObject
+    | MoveBlob
+    | NoteMove
 )
 
 

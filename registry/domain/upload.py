@@ -93,6 +93,11 @@ ANY_MULTIPART = "*"
 """The multipart uploads of a key whose numbers nobody wrote down: a node died just as it began one."""
 
 
+def object_remains(key: str) -> tuple[Leftover, ...]:
+    """What the store may hold of an object that somebody was about to make."""
+    return Leftover(key), Leftover(key, ANY_MULTIPART)
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkRange:
     """The bytes `start` to `end` of the blob, both included."""

@@ -81,10 +81,19 @@ class PullService:
         """The bytes of a blob, `size` as it was pushed; raises BlobUnknown, StorageFailure, Unavailable."""
         blob = await self.blob(repository, digest)
         try:
-            return await self._blobs.open(blob)
+            return await self._open(blob)
         except BlobUnknown:
             log.error("blob is damaged: its bytes are missing", repository=repository, digest=str(digest))
             raise
+
+    async def _open(self, blob: StoredBlob) -> BlobFile | BlobStream:
+        try:
+            return await self._blobs.open(blob)
+        except BlobUnknown:
+            now = await self._reader.stored(str(blob.digest))
+            if now is None or now.location == blob.location:
+                raise
+            return await self._blobs.open(now)  # it was moved after its row was read
 
 
 def _unknown(digest: Digest) -> BlobUnknown:

@@ -9,10 +9,14 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from functools import partial
 
+import structlog
+
 from registry.domain.digest import Digest
-from registry.errors import BlobUnknown, DigestInvalid, StorageFailure
+from registry.errors import BlobUnknown, DigestInvalid, StorageFailure, Unavailable
 from registry.ports import BlobFile, StoredBlob
 from registry.storage.files import DataDirectory, in_thread, translated
+
+log = structlog.get_logger(__name__)
 
 
 class FileBlobs:
@@ -23,6 +27,9 @@ class FileBlobs:
         self._executor = executor
 
     async def open(self, blob: StoredBlob) -> BlobFile:
+        """As BlobStore; raises Unavailable for one that lies in a bucket, which no setting of this node names."""
+        if blob.location:
+            raise _in_a_bucket(blob)
         digest, size = blob.digest, blob.size
         # Opening is done here and not in a thread: the name is nearly always in the kernel's cache.
         with translated("opening a blob"):
@@ -39,6 +46,8 @@ class FileBlobs:
         return BlobFile(descriptor, size)
 
     async def intact(self, blob: StoredBlob) -> bool:
+        if blob.location:
+            raise _in_a_bucket(blob)
         try:
             return self._directory.blob(blob.digest).stat().st_size == blob.size
         except FileNotFoundError:
@@ -59,6 +68,11 @@ class FileBlobs:
         for algorithm, shelf in self._directory.shelves():
             names = await in_thread(self._executor, "listing blobs", partial(os.listdir, shelf))
             yield list(_digests(algorithm, names))
+
+
+def _in_a_bucket(blob: StoredBlob) -> Unavailable:
+    log.error("a blob lies in a bucket: name it in [storage]", digest=str(blob.digest))
+    return Unavailable("this node does not read the store of this blob (yet); try again later")
 
 
 def _digests(algorithm: str, names: list[str]) -> Iterator[Digest]:

@@ -43,9 +43,10 @@ class Stores(Protocol):
         ...
 
 
-def chosen(settings: StoreSettings | None, executor: Executor, boot: str, clock: Clock) -> Stores:
-    """`settings`: of a bucket; None for files alone. Raises StartupError."""
-    return BucketStores(settings, executor, clock) if settings else FileStores(executor, boot)
+def chosen(bucket: StoreSettings | None, into_bucket: bool, executor: Executor, boot: str, clock: Clock) -> Stores:
+    """`bucket`: None for files alone. `into_bucket`: whether new blobs go there. Raises StartupError."""
+    files = FileStores(executor, boot)
+    return BucketStores(bucket, into_bucket, files, executor, clock) if bucket else files
 
 
 class FileStores:
@@ -78,12 +79,19 @@ class FileStores:
 
 
 class BucketStores:
-    """New blobs in a bucket; those that are files yet are served from there. What it needs takes long to import."""
+    """A bucket beside the files: each blob is where its row says, new ones in the bucket where `into_bucket` says so.
 
-    def __init__(self, settings: StoreSettings, executor: Executor, clock: Clock) -> None:
+    What it needs takes long to import.
+    """
+
+    def __init__(
+        self, settings: StoreSettings, into_bucket: bool, files: FileStores, executor: Executor, clock: Clock
+    ) -> None:
         from registry.storage.s3.client import S3Client
 
         self._client = S3Client(settings)
+        self._into_bucket = into_bucket
+        self._files = files
         self._executor = executor
         self._clock = clock
 
@@ -103,9 +111,12 @@ class BucketStores:
         return cached if cache else blobs
 
     def uploads(self, directory: DataDirectory, reader: SessionReader, changes: Changes) -> UploadStore:
+        from registry.storage.uploads_both import UploadsOfBoth
         from registry.storage.uploads_store import StoreUploads
 
-        return StoreUploads(self._client, reader, changes, directory, self._executor, self._clock)
+        files = self._files.uploads(directory, reader, changes)
+        store = StoreUploads(self._client, reader, changes, directory, self._executor, self._clock)
+        return UploadsOfBoth(store, files) if self._into_bucket else UploadsOfBoth(files, store)
 
     def remains(self) -> Remains:
         from registry.storage.blobs_store import StoreRemains
@@ -118,4 +129,6 @@ class BucketStores:
     def placer(self, directory: DataDirectory) -> Placer:
         from registry.storage.place_objects import ObjectPlacer
 
+        if not self._into_bucket:
+            return self._files.placer(directory)
         return ObjectPlacer(self._client, directory, self._executor)

@@ -13,7 +13,17 @@ from pathlib import Path
 
 from registry.domain.changes import LinkBlob
 from registry.domain.digest import Digest
-from registry.ports import BlobStore, Changes, Journal, Leases, MetadataReader, Removals, SessionReader, UploadStore
+from registry.ports import (
+    BlobStore,
+    Changes,
+    Journal,
+    Leases,
+    MetadataReader,
+    MoveReader,
+    Removals,
+    SessionReader,
+    UploadStore,
+)
 from registry.processes.channel import RemoteNode, WorkerSession
 from registry.services.leases import LocalLeases
 from registry.storage.blobs_fs import FileBlobs
@@ -57,6 +67,7 @@ class Metadata:
     reader: MetadataReader
     journal: Journal
     sessions: SessionReader
+    moves: MoveReader
     changes: Changes
     node: Changes
     clock: ManualClock
@@ -68,7 +79,7 @@ async def metadata(kind: str, data: Path, url: str = "") -> AsyncIterator[Metada
     clock = ManualClock()
     if kind == "memory":
         memory = MemoryMetadata(clock)
-        yield Metadata(memory, memory, memory, memory, memory, clock)
+        yield Metadata(memory, memory, memory, memory, memory, memory, clock)
         return
     database = databases.chosen(url, data)
     database.prepare(may_be_new=True)
@@ -81,9 +92,9 @@ async def metadata(kind: str, data: Path, url: str = "") -> AsyncIterator[Metada
     try:
         if kind == "sql over the channel":
             async with worker_of(writer, LocalLeases()) as remote:
-                yield Metadata(reader, sql, sql, remote, writer, clock)
+                yield Metadata(reader, sql, sql, sql, remote, writer, clock)
         else:
-            yield Metadata(reader, sql, sql, writer, writer, clock)
+            yield Metadata(reader, sql, sql, sql, writer, writer, clock)
     finally:
         await writer.stop()
         await cached.close()

@@ -15,7 +15,7 @@ from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
 from registry.domain.events import JournalEvent
 from registry.domain.manifest import Manifest, RefKind
-from registry.domain.upload import Leftover, UploadSession
+from registry.domain.upload import Leftover, UploadSession, object_remains
 from registry.errors import (
     BlobInUse,
     BlobUnknown,
@@ -48,7 +48,7 @@ class _Repository:
 
 
 class MemoryMetadata:
-    """MetadataReader, SessionReader, Journal and Changes in one."""
+    """MetadataReader, SessionReader, MoveReader, Journal and Changes in one."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -57,6 +57,7 @@ class MemoryMetadata:
         self.sessions: dict[str, UploadSession] = {}
         self._leftovers: dict[Leftover, float] = {}
         self._garbage: set[str] = set()
+        self._move = ""
         self._journal: list[JournalEvent] = []
         self._append(events.EPOCH_BEGIN, "", {"id": secrets.token_hex(16)})
 
@@ -127,6 +128,20 @@ class MemoryMetadata:
         old = [(since, left.key, left.multipart) for left, since in self._leftovers.items() if since < before]
         return [Leftover(key, multipart) for _, key, multipart in sorted(old)]
 
+    # MoveReader
+
+    async def move(self) -> str | None:
+        return self._move or None
+
+    async def misplaced(self, into_bucket: bool, after: str) -> Sequence[StoredBlob]:
+        return [self._blobs[digest] for digest in sorted(self._misplaced(into_bucket)) if digest > after]
+
+    async def misplaced_count(self, into_bucket: bool) -> int:
+        return len(self._misplaced(into_bucket))
+
+    def _misplaced(self, into_bucket: bool) -> list[str]:
+        return [digest for digest, blob in self._blobs.items() if (blob.location == "") == into_bucket]
+
     # Journal
 
     async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:
@@ -179,6 +194,17 @@ class MemoryMetadata:
                     self._leftovers.pop(leftover, None)
                 return Outcome()
 
+            case changes.PlanObject():
+                self._leave_behind(object_remains(change.key))
+                return Outcome()
+            case changes.MoveBlob():
+                return self._move_blob(change)
+            case changes.NoteMove():
+                if self._move != change.before:
+                    return Outcome(changed=False)
+                self._move = change.after
+                return Outcome()
+
     def _look(self, repository: str) -> _Repository:
         """What is there to be read; looking at a repository does not make it."""
         return self._repositories.get(repository) or _Repository()
@@ -199,6 +225,19 @@ class MemoryMetadata:
         if not change.location:
             self._garbage.discard(change.digest)
         return self._link(change.repository, change.digest)
+
+    def _move_blob(self, change: changes.MoveBlob) -> Outcome:
+        before = self._blobs.get(change.digest)
+        if before is None or before.location != change.source:
+            if before is None or before.location != change.target:
+                self._give_up(StoredBlob(Digest.parse(change.digest), 0, change.target))
+            return Outcome(changed=False)
+        self._blobs[change.digest] = replace(before, location=change.target)
+        self._garbage.discard(change.digest)
+        for leftover in object_remains(change.target):
+            self._leftovers.pop(leftover, None)
+        self._give_up(before)
+        return Outcome()
 
     def _give_up(self, blob: StoredBlob) -> None:
         if blob.location:

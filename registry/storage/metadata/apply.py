@@ -22,12 +22,15 @@ from registry.domain.changes import (
     KeepBlob,
     LinkBlob,
     MountBlob,
+    MoveBlob,
+    NoteMove,
     Outcome,
+    PlanObject,
     PutManifest,
     SaveUpload,
 )
 from registry.domain.manifest import Manifest, RefKind
-from registry.domain.upload import Leftover
+from registry.domain.upload import Leftover, object_remains
 from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
 from registry.storage.metadata import journal, sessions
 from registry.storage.metadata import statements as sql
@@ -68,6 +71,13 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
             return sessions.end(connection, change, now)
         case ForgetLeftovers():
             return sessions.forget(connection, change)
+        case PlanObject():
+            sessions.leave_behind(connection, object_remains(change.key), now)
+            return Outcome()
+        case MoveBlob():
+            return _move_blob(connection, change, now)
+        case NoteMove():
+            return _note_move(connection, change)
 
 
 def _repository(connection: Connection, name: str) -> int | None:
@@ -100,6 +110,31 @@ def _link_blob(connection: Connection, change: LinkBlob, now: float) -> Outcome:
     if not change.location:
         connection.execute(sql.DROP_GARBAGE, {"d": change.digest})
     return _link(connection, _repository_made(connection, change.repository), change.digest, now)
+
+
+def _move_blob(connection: Connection, change: MoveBlob, now: float) -> Outcome:
+    before = connection.execute(sql.BLOB, {"d": change.digest}).one_or_none()
+    if before is None or before.location != change.source:
+        if before is None or before.location != change.target:
+            _give_up(connection, change.digest, change.target, now)
+        return Outcome(changed=False)
+    new = {"d": change.digest, "new_size": before.size, "new_location": change.target}
+    connection.execute(sql.SET_BLOB, new)
+    if change.target:
+        sessions.forget(connection, ForgetLeftovers(object_remains(change.target)))
+    else:
+        connection.execute(sql.DROP_GARBAGE, {"d": change.digest})
+    _give_up(connection, change.digest, change.source, now)
+    connection.execute(sql.COUNT_UNLINK)
+    return Outcome()
+
+
+def _note_move(connection: Connection, change: NoteMove) -> Outcome:
+    if (connection.scalar(sql.MOVE) or "") != change.before:
+        return Outcome(changed=False)
+    if connection.execute(sql.SET_MOVE, {"new": change.after}).rowcount == 0:
+        connection.execute(sql.ADD_MOVE, {"value": change.after})
+    return Outcome()
 
 
 def _give_up(connection: Connection, digest: str, location: str, now: float) -> None:

@@ -14,7 +14,7 @@ from registry.domain.events import JournalEvent
 from registry.domain.upload import Leftover, UploadSession
 from registry.errors import StorageFailure
 from registry.ports import BlobLink, Page, StoredBlob, StoredManifest
-from registry.storage.metadata import journal, sessions
+from registry.storage.metadata import journal, sessions, statements
 from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, properties, repositories, tags
 from registry.storage.metadata.schema import journal as events
@@ -34,6 +34,11 @@ _BLOB = (
     .select_from(blob_links.join(blobs, blobs.c.digest == blob_links.c.digest).join(repositories))
     .where(_REPOSITORY, blob_links.c.digest == bindparam("digest"))
 )
+_IS_FILE = blobs.c.location == ""
+_BEYOND = select(blobs).where(blobs.c.digest > bindparam("after")).order_by(blobs.c.digest).limit(100)
+_FILES, _OBJECTS = _BEYOND.where(_IS_FILE), _BEYOND.where(~_IS_FILE)
+_COUNT_BLOBS = select(func.count()).select_from(blobs)
+_COUNT_FILES, _COUNT_OBJECTS = _COUNT_BLOBS.where(_IS_FILE), _COUNT_BLOBS.where(~_IS_FILE)
 _STORED = select(blobs.c.size, blobs.c.location).where(blobs.c.digest == bindparam("digest"))
 _REPOSITORY_ID = select(repositories.c.id).where(_REPOSITORY)
 _TAGS = (
@@ -126,6 +131,17 @@ class SqlReader:
 
     async def leftovers(self, before: float) -> Sequence[Leftover]:
         return [Leftover(*row) for row in await self._rows.all(sessions.LEFTOVERS, {"before": before})]
+
+    async def move(self) -> str | None:
+        text: str | None = await self._rows.scalar(statements.MOVE, {})
+        return text
+
+    async def misplaced(self, into_bucket: bool, after: str) -> Sequence[StoredBlob]:
+        rows = await self._rows.all(_FILES if into_bucket else _OBJECTS, {"after": after})
+        return [StoredBlob(Digest.parse(row.digest), row.size, row.location) for row in rows]
+
+    async def misplaced_count(self, into_bucket: bool) -> int:
+        return int(await self._rows.scalar(_COUNT_FILES if into_bucket else _COUNT_OBJECTS, {}))
 
     async def garbage(self, after: str = "") -> Sequence[str]:
         """Digests whose bytes no repository has a link to any more, some of them at a time."""

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, delete, exists, insert, select, update
 
-from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, references, repositories, tags
+from registry.storage.metadata.schema import (
+    blob_links,
+    blobs,
+    garbage,
+    head,
+    manifests,
+    properties,
+    references,
+    repositories,
+    tags,
+)
 
 REPOSITORY_ID = select(repositories.c.id).where(repositories.c.name == bindparam("name"))
 ADD_REPOSITORY = insert(repositories)
@@ -76,3 +86,8 @@ ADD_TAG = insert(tags)
 SET_TAG = update(tags).where(_THIS_TAG).values(digest=bindparam("new_digest"))
 DROP_TAG = delete(tags).where(_THIS_TAG)
 DROP_TAGS_OF = delete(tags).where(tags.c.repository_id == bindparam("r"), tags.c.digest == bindparam("d"))
+
+_THE_MOVE = properties.c.name == "storage move"
+MOVE = select(properties.c.value).where(_THE_MOVE)
+SET_MOVE = update(properties).where(_THE_MOVE).values(value=bindparam("new"))
+ADD_MOVE = insert(properties).values(name="storage move")

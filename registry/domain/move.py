@@ -1,0 +1,51 @@
+"""The move of all blobs from files into a bucket, or back, as the database keeps it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+
+class MoveState(StrEnum):
+    """PREPARING: every node opens the other store. MOVING: one copies. REFUSED and DONE are ends."""
+
+    PREPARING = "preparing"
+    MOVING = "moving"
+    REFUSED = "refused"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class StorageMove:
+    """`settings`: the file whose [storage] all nodes take over; it names no secrets here. `host` and `data`: the node
+    that copies. `since`: seconds since the epoch. `problems`: by digest, why a blob stays where it was.
+    """
+
+    id: str
+    settings: str
+    into_bucket: bool
+    host: str
+    data: str
+    since: float
+    state: MoveState = MoveState.PREPARING
+    why: str = ""
+    expected: int = 0
+    blobs: int = 0
+    size: int = 0
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def goes_on(self) -> bool:
+        return self.state in (MoveState.PREPARING, MoveState.MOVING)
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @staticmethod
+    def parse(text: str | None) -> StorageMove | None:
+        """Read what to_text wrote; None where there is nothing."""
+        if not text:
+            return None
+        fields = json.loads(text)
+        return StorageMove(**{**fields, "state": MoveState(fields["state"])})

@@ -1,0 +1,168 @@
+"""What every serving process is made of: the parts that settings name, and how they change while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import structlog
+
+from registry import parts
+from registry.config import Settings
+from registry.domain.changes import ForgetGarbage
+from registry.domain.clock import system_clock
+from registry.errors import StorageFailure
+from registry.http.blobs import BlobHandlers
+from registry.http.discovery import DiscoveryHandlers
+from registry.http.dispatch import Dispatcher
+from registry.http.links import Links
+from registry.http.manifests import ManifestHandlers
+from registry.http.redirects import Redirects
+from registry.http.router import Route
+from registry.http.server import Listener
+from registry.http.system import SystemHandlers
+from registry.http.uploads import UploadHandlers
+from registry.ports import Changes, Leases, UploadStore
+from registry.processes.allocator import keep_buffers
+from registry.processes.sockets import most_connections
+from registry.services.discovery import DiscoveryService
+from registry.services.leftovers import LeftoverCollector
+from registry.services.manifests import ManifestService
+from registry.services.pull import PullService
+from registry.services.push import PushService
+from registry.storage.files import DataDirectory
+from registry.storage.metadata import databases
+from registry.storage.metadata.commits import CommitCounter
+from registry.storage.stores import Stores
+from registry.telemetry.logs import AccessLog
+from registry.telemetry.logs import configure as configure_logs
+from registry.telemetry.metrics import Metrics
+from registry.telemetry.requests import AnsweredRequest
+
+if TYPE_CHECKING:
+    from registry.storage.soft_state import SoftState
+
+log = structlog.get_logger(__name__)
+
+_FILE_THREADS = 16
+_CACHE_BYTES = 32 * 1024 * 1024
+_READY_WITHIN = 5.0
+
+
+class Process:
+    """What every serving process has: readers of the metadata, threads for files, logs and metrics."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, commits: CommitCounter) -> None:
+        keep_buffers()
+        self.metrics = metrics
+        self.commits = commits
+        self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
+        self.database = databases.chosen(settings.database.url, settings.data)
+        self.sql = self.database.reader()
+        self.reader = self.database.cached(self.sql, commits, _CACHE_BYTES)
+        self.boot = parts.boot_of_machine()
+        self.stores = parts.stores_of(settings.storage, self.executor)
+        self.soft_state = _soft_state(settings.redis.url)
+        self.settings = settings
+        self._former: list[Stores] = []
+        self.configure(settings)
+
+    def configure(self, settings: Settings) -> None:
+        """Take over the settings that can change while the process runs. Raises StartupError, and changes nothing."""
+        if settings.storage != self.settings.storage:
+            now = parts.stores_of(settings.storage, self.executor)
+            self._former.append(self.stores)  # requests that run go on with it
+            self.stores = now
+        self.settings = settings
+        configure_logs(settings.log.level, settings.log.format)
+        self.access_log = AccessLog(settings.log.level, settings.log.format)
+        self.directory = DataDirectory(settings.data, settings.storage.reserve)
+        self.blobs = self.stores.blobs(self.directory, settings.storage.cache)
+
+    async def close(self) -> None:
+        self.access_log.close()
+        self.metrics.close()
+        for used in (*self._former, self.stores):
+            await used.close()
+        if self.soft_state is not None:
+            await self.soft_state.close()
+        self.executor.shutdown()
+        await self.reader.close()
+        self.commits.close()
+
+    def uploads(self, changes: Changes) -> UploadStore:
+        return self.stores.uploads(self.directory, self.sql, changes)
+
+    def leftovers(self, changes: Changes) -> LeftoverCollector | None:
+        """What clears up an object store; None where there is none."""
+        remains = self.stores.remains()
+        delay = self.settings.collect.leftovers
+        return LeftoverCollector(self.sql, remains, changes, system_clock, delay) if remains else None
+
+    def routes(self, changes: Changes, leases: Leases) -> list[Route]:
+        """The URL map: every resource's routes, joined."""
+        settings = self.settings
+        links = Links(settings.server.public_url)
+        timeout = settings.server.body_timeout
+        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
+        push = PushService(self.uploads(changes), self.blobs, self.reader, changes, leases)
+        manifests = ManifestService(changes)
+        system = self._system(changes)
+        storage = settings.storage
+        redirects = Redirects(storage.redirect, storage.stream_networks, settings.server.trusted_proxies)
+        return [
+            *ManifestHandlers(pull, manifests, links, timeout).routes(),
+            *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
+            *BlobHandlers(pull, manifests, redirects).routes(),
+            *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
+            *system.routes(),
+            *(() if settings.server.metrics_listen else system.metrics_routes()),
+        ]
+
+    def dispatcher(self, routes: Sequence[Route]) -> Dispatcher:
+        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies)
+
+    def listener(self, routes: Sequence[Route]) -> Listener:
+        server = self.settings.server
+        most = most_connections(server.max_connections)
+        if most < server.max_connections:
+            log.warning("the limit of open files allows fewer connections than max_connections", connections=most)
+        return Listener(self.dispatcher(routes), most, server.idle_timeout, server.body_timeout)
+
+    def metrics_listener(self, changes: Changes) -> Listener:
+        return self.listener(self._system(changes).metrics_routes())
+
+    async def head_serial(self) -> int:
+        return (await self.sql.head())[0]
+
+    def _system(self, changes: Changes) -> SystemHandlers:
+        return SystemHandlers(lambda: self._ready(changes), self._notes, self._exposition)
+
+    async def _ready(self, changes: Changes) -> None:
+        """The disk takes a file, the database answers, and its writer makes a change (an empty one)."""
+        await self.reader.check()
+        await self.uploads(changes).check()
+        try:
+            await asyncio.wait_for(changes.submit(ForgetGarbage(())), _READY_WITHIN)
+        except TimeoutError:
+            raise StorageFailure("the database takes no changes") from None
+
+    async def _notes(self) -> Sequence[str]:
+        return [await self.soft_state.note()] if self.soft_state else []
+
+    async def _exposition(self) -> tuple[bytes, str]:
+        return self.metrics.render()
+
+    def _observe(self, request: AnsweredRequest) -> None:
+        self.access_log.record(request)
+        self.metrics.observe_request(request)
+
+
+def _soft_state(url: str) -> SoftState | None:
+    if not url:
+        return None
+    from registry.storage.soft_state import SoftState  # takes long to import
+
+    return SoftState(url)

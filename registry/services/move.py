@@ -1,0 +1,102 @@
+"""Moving blobs between files and a bucket while they are pushed and pulled.
+
+Of each blob: an intent where the store needs one, the bytes, verified as they are read, and then the row, which is
+changed only where it still says what was copied. Whoever deletes or pushes the blob meanwhile wins. The bytes that
+nobody needs then go as all such bytes do: files with the collector's next round, objects as leftovers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+from registry.domain.changes import MoveBlob, PlanObject
+from registry.domain.move import StorageMove
+from registry.errors import BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure
+from registry.ports import BlobFile, BlobStore, BlobStream, Changes, Leases, MoveReader, Placer, StoredBlob, reading
+
+_AT_ONCE = 4
+_SLICE = 1024 * 1024
+_DAMAGED = (BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure)
+
+
+class Mover:
+    """Moves every blob to where `placer` puts it. `told` hears of what was done, after each page of blobs."""
+
+    def __init__(
+        self,
+        reader: MoveReader,
+        changes: Changes,
+        blobs: BlobStore,
+        placer: Placer,
+        leases: Leases,
+        told: Callable[[StorageMove], object],
+    ) -> None:
+        self._reader = reader
+        self._changes = changes
+        self._blobs = blobs
+        self._placer = placer
+        self._leases = leases
+        self._told = told
+        self._slots = asyncio.Semaphore(_AT_ONCE)
+
+    async def run(self, move: StorageMove) -> StorageMove:
+        """Rounds until one finds nothing left but blobs that cannot be moved; these are the problems.
+
+        Raises Unavailable, StorageFull; what was moved by then stays so.
+        """
+        left = await self._reader.misplaced_count(move.into_bucket)
+        move = replace(move, expected=move.blobs + left, problems={})
+        while True:
+            before, problems, after = move.blobs, dict[str, str](), ""
+            while page := await self._reader.misplaced(move.into_bucket, after):
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(self._moved(blob, problems)) for blob in page]
+                sizes = [size for task in tasks if (size := task.result()) is not None]
+                blobs = move.blobs + len(sizes)
+                move = replace(move, blobs=blobs, size=move.size + sum(sizes), expected=max(move.expected, blobs))
+                self._told(move)
+                after = str(page[-1].digest)
+            if move.blobs == before:
+                return replace(move, problems=problems)
+
+    async def _moved(self, blob: StoredBlob, problems: dict[str, str]) -> int | None:
+        """How many bytes were moved; None where the blob is somewhere else by now, or stays."""
+        async with self._slots:
+            try:
+                return await self._move(blob)
+            except _DAMAGED as error:
+                if await self._reader.stored(str(blob.digest)) == blob:
+                    problems[str(blob.digest)] = error.message
+                return None
+
+    async def _move(self, blob: StoredBlob) -> int | None:
+        target = replace(blob, location=self._placer.new_location(uuid.uuid4().hex))
+        if target.location:
+            await self._changes.submit(PlanObject(target.location))
+        opened = await self._blobs.open(blob)
+        try:
+            async with self._leases.hold(blob.digest), reading(_chunks(opened)) as chunks:
+                await self._placer.place(target, chunks)
+                moved = await self._changes.submit(MoveBlob(str(blob.digest), blob.location, target.location))
+        finally:
+            opened.close()
+        return blob.size if moved.changed else None
+
+
+async def _chunks(opened: BlobFile | BlobStream) -> AsyncIterator[bytes]:
+    if not isinstance(opened, BlobFile):
+        async with reading(opened.read(0, opened.size)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+        return
+    position = 0
+    while position < opened.size:
+        chunk = await asyncio.to_thread(os.pread, opened.fd, min(_SLICE, opened.size - position), position)
+        if not chunk:
+            raise StorageFailure("its file is shorter than it should be")
+        position += len(chunk)
+        yield chunk

@@ -1,0 +1,81 @@
+"""`shoal storage`: where the blobs lie."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from registry.cli import config_option, json_option, told_plainly
+
+if TYPE_CHECKING:
+    from registry.domain.move import StorageMove
+
+
+@click.group()
+def storage() -> None:
+    """Change where the blobs lie."""
+
+
+@storage.command()
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    required=True,
+    help="The settings of tomorrow: [storage] names the bucket, and kind says where blobs go.",
+)
+@config_option
+@click.option("--data", metavar="DIR", help="The data directory of the node that copies.")
+@json_option
+@told_plainly
+def move(target: Path, config: Path | None, data: str | None, as_json: bool) -> None:
+    """Move all blobs from files into a bucket, or back, while nodes serve pushes and pulls.
+
+    The node on the data directory does it; this shows how far it is, and may be interrupted and run again. Other
+    nodes need FILE at the same path. Start them with FILE from the next time on. Exits with 1 where blobs had to stay
+    because their bytes are damaged.
+    """
+    from rich.filesize import decimal
+
+    from registry.config import load
+    from registry.moving import move_storage
+    from registry.terminal import Stand, bar
+
+    settings = load(config, {"data": data})
+    stand = Stand(0, 0, "every node opens both stores")
+
+    def told(now: StorageMove) -> None:
+        nonlocal stand
+        stand = Stand(now.blobs, now.expected, decimal(now.size) if now.expected else stand.words)
+
+    with bar("blobs", lambda: stand):
+        done = move_storage(settings, target, told)
+    if as_json:
+        report = {"blobs": done.blobs, "size": done.size, "problems": done.problems}
+        click.echo(json.dumps(report, indent=2))
+    else:
+        _show(done)
+    sys.exit(1 if done.problems else 0)
+
+
+def _show(done: StorageMove) -> None:
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    where = "in the bucket" if done.into_bucket else "files"
+    console.print(f"{done.blobs} blobs ({decimal(done.size)}) were moved and are {where} now.")
+    if done.problems:
+        table = Table("stayed where it was", "because")
+        for digest, reason in sorted(done.problems.items()):
+            table.add_row(*(Text(cell, overflow="fold") for cell in (digest, reason)))
+        console.print(table)
+        console.print("Push these images again, then run this again.")
+    console.print(Text(f"Start the nodes with {done.settings} from now on."))
