@@ -79,7 +79,7 @@ class Process:
         configure_logs(settings.log.level, settings.log.format)
         self.access_log = AccessLog(settings.log.level, settings.log.format)
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
-        self.blobs = self.stores.blobs(self.directory, settings.storage.cache)
+        self.blobs = self.stores.blobs(self.directory, settings.storage.cache, self.metrics.blob_damaged)
 
     async def close(self) -> None:
         self.access_log.close()

@@ -18,8 +18,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness import postgres
+from tests.harness.ceph import CephServer
 from tests.harness.postgres import PostgresServer
-from tests.harness.s3 import S3Server
+from tests.harness.s3 import S3Server, SeaweedServer
 from tests.harness.server import ShoalServer
 
 DEBIAN_PACKAGES = {
@@ -32,26 +33,32 @@ DEBIAN_PACKAGES = {
     "fusermount3": "fuse3",
     "gcc": "gcc libc6-dev",
     "nginx": "nginx-light",
+    "openssl": "openssl",
     "podman": "podman",
     "postgres": "postgresql",
     "redis-server": "redis-server",
     "runc": "runc",
     "skopeo": "skopeo",
     "strace": "strace",
+    "tinyproxy": "tinyproxy-bin",
     "umoci": "umoci",
     "wrk": "wrk",
 }
 REQUIRE = "require(program, ...): the programs that the test starts; see tests/conftest.py"
+STORES: dict[str, type[SeaweedServer | CephServer]] = {"seaweedfs": SeaweedServer, "ceph": CephServer}
 LEFT_OUT = pytest.StashKey[dict[str, int]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow as well")
+    parser.addoption("--store", choices=sorted(STORES), default="seaweedfs", help="the S3 server of the tests")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", REQUIRE)
     config.stash[LEFT_OUT] = {}
+    if config.getoption("--store") == "ceph" and (missing := CephServer.missing()):
+        raise pytest.UsageError(f"--store ceph needs {', '.join(missing)}: sudo tests/setup ceph")
 
 
 def missing_programs(item: pytest.Item) -> list[str]:
@@ -159,8 +166,16 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture(scope="session")
-def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+def store_class(request: pytest.FixtureRequest) -> type[SeaweedServer | CephServer]:
+    """The S3 server that --store names, for tests that start one of their own."""
+    return STORES[request.config.getoption("--store")]
+
+
+@pytest.fixture(scope="session")
+def s3_server(
+    store_class: type[SeaweedServer | CephServer], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[S3Server]:
     """An S3 server for all tests; each makes buckets of its own."""
-    server = S3Server(tmp_path_factory.mktemp("s3") / "store").start()
+    server = store_class(tmp_path_factory.mktemp("s3") / "store").start()
     yield server
     server.close()

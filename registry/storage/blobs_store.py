@@ -6,18 +6,15 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-
-import structlog
 
 from registry.domain.digest import Digest
 from registry.domain.upload import ANY_MULTIPART, Leftover
 from registry.errors import BlobUnknown, StorageFailure
 from registry.ports import BlobFile, BlobStore, StoredBlob
+from registry.storage.presence import Presence
 from registry.storage.s3.client import NoSuchObjectError, S3Client
-
-log = structlog.get_logger(__name__)
 
 URL_SECONDS = 1200
 _URL_REUSED = 60.0  # a crowd that pulls one blob gets one address: signing it takes longer than all else
@@ -27,9 +24,11 @@ _MOST_URLS = 10_000
 class StoreBlobs:
     """BlobStore over an object store and, for blobs without a location, over `files`."""
 
-    def __init__(self, client: S3Client, files: BlobStore) -> None:
+    def __init__(self, client: S3Client, files: BlobStore, on_damaged: Callable[[], None]) -> None:
+        """`on_damaged` is called for each time that an object is missing or is not what its blob was."""
         self._client = client
         self._files = files
+        self._presence = Presence(client, on_damaged)
         self._urls: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
     async def open(self, blob: StoredBlob) -> BlobFile | StoreStream:
@@ -37,11 +36,10 @@ class StoreBlobs:
             opened = await self._files.open(blob)
             assert isinstance(opened, BlobFile)
             return opened
-        return StoreStream(self._client, blob)
+        return StoreStream(self._client, self._presence, blob)
 
     async def intact(self, blob: StoredBlob) -> bool:
-        """An object is taken to be as its row says: asking the store for each HEAD would cost more than the answer."""
-        return True if blob.location else await self._files.intact(blob)
+        return await (self._presence.confirms(blob) if blob.location else self._files.intact(blob))
 
     async def url(self, blob: StoredBlob) -> str | None:
         if not blob.location:
@@ -84,6 +82,7 @@ class StoreStream:
     """BlobStream of an object. Read as a whole, it is compared with its digest before the last bytes are given."""
 
     client: S3Client
+    presence: Presence
     blob: StoredBlob
 
     @property
@@ -104,14 +103,14 @@ class StoreStream:
                     yield held_back
                 held_back = chunk
         except NoSuchObjectError as error:
-            log.error("blob is damaged: its object is missing", digest=str(self.blob.digest), key=self.blob.location)
+            self.presence.missing(self.blob)
             raise BlobUnknown(
                 "the bytes of this blob are missing; push it again", {"digest": str(self.blob.digest)}
             ) from error
         if hashing is not None:
             await hashing
         if whole and running.hexdigest() != self.blob.digest.hex:
-            log.error("blob is damaged: its object has changed", digest=str(self.blob.digest), key=self.blob.location)
+            self.presence.changed(self.blob)
             raise StorageFailure(
                 "the bytes of this blob were changed; push it again", {"digest": str(self.blob.digest)}
             )

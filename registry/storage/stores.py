@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Protocol
 
@@ -24,8 +25,9 @@ class Stores(Protocol):
 
     async def close(self) -> None: ...
 
-    def blobs(self, directory: DataDirectory, cache: int) -> BlobStore:
-        """`cache`: bytes of disk for copies of blobs that lie elsewhere; 0 keeps none."""
+    def blobs(self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None]) -> BlobStore:
+        """`cache`: bytes of disk for copies of blobs that lie elsewhere; 0 keeps none. `on_damaged` is called for each
+        time that such a blob is found missing or changed."""
         ...
 
     def uploads(self, directory: DataDirectory, reader: SessionReader, changes: Changes) -> UploadStore: ...
@@ -62,7 +64,7 @@ class FileStores:
     async def close(self) -> None:
         """No connection is open."""
 
-    def blobs(self, directory: DataDirectory, _cache: int) -> BlobStore:
+    def blobs(self, directory: DataDirectory, _cache: int, _on_damaged: Callable[[], None]) -> BlobStore:
         return FileBlobs(directory, self._executor)
 
     def uploads(self, directory: DataDirectory, _reader: SessionReader, _changes: Changes) -> UploadStore:
@@ -101,11 +103,11 @@ class BucketStores:
     async def close(self) -> None:
         await self._client.close()
 
-    def blobs(self, directory: DataDirectory, cache: int) -> BlobStore:
+    def blobs(self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None]) -> BlobStore:
         from registry.storage.blob_cache import CachedBlobs
         from registry.storage.blobs_store import StoreBlobs
 
-        blobs = StoreBlobs(self._client, FileBlobs(directory, self._executor))
+        blobs = StoreBlobs(self._client, FileBlobs(directory, self._executor), on_damaged)
         cached = CachedBlobs(blobs, directory, self._executor, cache)
         self._executor.submit(cached.tidy)
         return cached if cache else blobs

@@ -80,6 +80,9 @@ class Metrics:
             "shoal_uploads_active", "Uploads that a client sends now.", registry=None, multiprocess_mode="livesum"
         )
         self._collected = Counter("shoal_blobs_collected_total", "Blobs removed by the collector.", registry=None)
+        self._damaged = Counter(
+            "shoal_blobs_damaged_total", "Objects that were found missing or changed.", registry=None
+        )
         self._serial = Gauge(
             "shoal_journal_serial", "Serial of the newest journal row.", registry=None, multiprocess_mode="max"
         )
@@ -113,6 +116,10 @@ class Metrics:
     def blobs_collected(self, count: int) -> None:
         """The collector removed `count` blobs."""
         self._collected.inc(count)
+
+    def blob_damaged(self) -> None:
+        """An object was missing, or was not what its blob was."""
+        self._damaged.inc()
 
     def journal_at(self, serial: int) -> None:
         """The journal's last row at the start."""

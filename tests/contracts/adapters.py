@@ -181,7 +181,7 @@ async def object_stores(bucket: StoreSettings, data: Path) -> AsyncIterator[Stor
         def uploads(reserve: int) -> StoreUploads:
             return StoreUploads(client, memory, memory, DataDirectory(data, reserve), executor, clock)
 
-        blobs = StoreBlobs(client, FileBlobs(directory, executor))
+        blobs = StoreBlobs(client, FileBlobs(directory, executor), lambda: None)
         yield Stores(uploads(0), blobs, age, damage, lambda: uploads(2**62), clock, memory.submit)
         await client.close()
 

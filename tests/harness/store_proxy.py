@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -57,6 +57,7 @@ class StoreProxy:
         self._target = yarl.URL(target)
         self.choose: Choose = lambda _method, _url: None
         self.counts: Counter[str] = Counter()
+        self.headers: dict[str, Mapping[str, str]] = {}  # of the last request of each kind
         self.url = ""
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -90,7 +91,9 @@ class StoreProxy:
             await runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        self.counts[kind_of(request.method, request.url)] += 1
+        kind = kind_of(request.method, request.url)
+        self.counts[kind] += 1
+        self.headers[kind] = request.headers
         if "x-amz-copy-source" in request.headers:
             self.counts["copy"] += 1
         fault = self.choose(request.method, request.url) or Fault()

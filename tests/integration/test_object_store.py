@@ -13,6 +13,7 @@ import requests
 
 from tests.harness.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.harness.server import ShoalServer, to_toml
+from tests.harness.store_proxy import Fault, StoreProxy
 
 REPO = "library/one"
 SMALL = b"a small layer" * 100
@@ -143,6 +144,10 @@ class TestDamage:
             with pytest.raises(requests.exceptions.RequestException):
                 _ = requests.get(blob_url(shoal, digest), timeout=60).content
             shoal.wait_for_log(lambda entry: "has changed" in str(entry.get("event")))
+            assert requests.head(blob_url(shoal, digest), timeout=30).status_code == 404
+            push(shoal, LARGE)
+            assert requests.head(blob_url(shoal, digest), timeout=30).status_code == 200
+            assert requests.get(blob_url(shoal, digest), timeout=60).content == LARGE
 
     def test_an_object_of_another_size_or_none_is_an_error(self, s3: S3Server, bucket: str, tmp_path: Path) -> None:
         with ShoalServer(tmp_path / "data", settings=storage(s3, bucket)) as shoal:
@@ -154,6 +159,55 @@ class TestDamage:
             assert requests.get(blob_url(shoal, digest), timeout=60).status_code == 404
             push(shoal, SMALL)
             assert requests.get(blob_url(shoal, digest), timeout=60).content == SMALL
+
+    @pytest.mark.parametrize("redirect", ["never", "always"])
+    def test_a_push_that_asks_first_heals_a_lost_object(
+        self, s3: S3Server, bucket: str, tmp_path: Path, redirect: str
+    ) -> None:
+        with ShoalServer(tmp_path / "data", settings=storage(s3, bucket, redirect=redirect)) as shoal:
+            digest = push(shoal, SMALL)
+            (key,) = s3.objects(bucket)
+            s3.boto().delete_object(Bucket=bucket, Key=key)
+            assert requests.head(blob_url(shoal, digest), timeout=30).status_code == 404
+            mount = requests.post(
+                f"{shoal.url}/v2/library/two/blobs/uploads/", params={"mount": digest, "from": REPO}, timeout=30
+            )
+            assert mount.status_code == 202
+            shoal.wait_for_log(lambda entry: "its object is missing" in str(entry.get("event")))
+            push(shoal, SMALL)
+            assert requests.head(blob_url(shoal, digest), timeout=30).status_code == 200
+            assert requests.get(blob_url(shoal, digest), timeout=30).content == SMALL
+
+    def test_a_read_that_finds_no_object_makes_the_next_head_ask(
+        self, s3: S3Server, bucket: str, tmp_path: Path
+    ) -> None:
+        with ShoalServer(tmp_path / "data", settings=storage(s3, bucket)) as shoal:
+            digest = push(shoal, SMALL)
+            assert requests.head(blob_url(shoal, digest), timeout=30).status_code == 200
+            (key,) = s3.objects(bucket)
+            s3.boto().delete_object(Bucket=bucket, Key=key)
+            assert requests.head(blob_url(shoal, digest), timeout=30).status_code == 200  # for a minute
+            assert requests.get(blob_url(shoal, digest), timeout=30).status_code == 404
+            assert requests.head(blob_url(shoal, digest), timeout=30).status_code == 404
+            assert "shoal_blobs_damaged_total 2.0" in requests.get(f"{shoal.url}/metrics", timeout=30).text
+
+    def test_many_heads_cost_one_request(self, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+        with StoreProxy(s3.endpoint) as proxy:
+            settings = storage(s3, bucket, endpoint=proxy.url)
+            with ShoalServer(tmp_path / "data", settings=settings) as shoal:
+                digest = push(shoal, SMALL)
+                for _ in range(20):
+                    assert requests.head(blob_url(shoal, digest), timeout=30).status_code == 200
+                assert proxy.counts["HeadObject"] == 1
+
+    def test_a_store_that_is_away_does_not_make_blobs_unknown(self, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+        with StoreProxy(s3.endpoint) as proxy:
+            settings = storage(s3, bucket, endpoint=proxy.url)
+            with ShoalServer(tmp_path / "data", settings=settings) as shoal:
+                digest = push(shoal, SMALL)
+                proxy.choose = lambda _method, _url: Fault(status=503)
+                answer = requests.head(blob_url(shoal, digest), timeout=30)
+                assert (answer.status_code, answer.elapsed.total_seconds() < 4) == (200, True)
 
 
 class TestStart:

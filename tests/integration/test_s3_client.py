@@ -19,8 +19,9 @@ from registry.errors import StartupError, StorageFailure
 from registry.storage.s3.client import NoSuchMultipartError, NoSuchObjectError, S3Client
 from registry.storage.s3.settings import StoreSettings
 from registry.storage.s3.transport import FileBody
+from tests.harness.ceph import CephServer
 from tests.harness.content import random_bytes
-from tests.harness.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.harness.s3 import ACCESS_KEY, SECRET_KEY, S3Server, SeaweedServer
 from tests.harness.scripted_store import Reply, scripted
 
 PART = random_bytes(5 * 1024 * 1024, 1)
@@ -93,9 +94,9 @@ class TestObjects:
                 await content_of(client, "key", 0, size, size)
 
     async def test_bytes_that_changed_on_the_way_are_refused(self, client: S3Client, spooled: FileBody) -> None:
-        with pytest.raises(StorageFailure) as told:
+        await client.put("before", TAIL)  # which checksum the store knows is found out with the first body
+        with pytest.raises(StorageFailure):
             await client.put("key", replace(spooled, crc32=zlib.crc32(TAIL)))
-        assert told.value.detail["status"] == 400
         assert await client.head("key") is None
 
 
@@ -134,8 +135,10 @@ class TestMultiparts:
         await client.create_multipart("key-with-more")
         assert await client.multiparts_of("key") == [upload]
 
-    async def test_go_on_after_a_crash_of_the_store(self, tmp_path: Path) -> None:
-        server = S3Server(tmp_path / "store").start()
+    async def test_go_on_after_a_crash_of_the_store(
+        self, store_class: type[SeaweedServer | CephServer], tmp_path: Path
+    ) -> None:
+        server = store_class(tmp_path / "store").start()
         try:
             async with client_of(server.bucket("crashes")) as client:
                 upload = await client.create_multipart("key")
@@ -225,10 +228,11 @@ class TestHeaders:
         protecting = {"x-amz-checksum-crc32", "content-length", "host", "x-amz-date", "x-amz-server-side-encryption"}
         assert protecting <= set(signed)
 
-    async def test_a_real_store_confirms_crc_32(self, client: S3Client, spooled: FileBody) -> None:
+    async def test_a_real_store_confirms_crc_32(self, client: S3Client, s3_server: S3Server, spooled: FileBody) -> None:
         upload = await client.create_multipart("key")
         part = await client.upload_part("key", upload, 1, spooled)
-        assert part.crc32 == base64.b64encode(zlib.crc32(PART).to_bytes(4, "big")).decode()
+        confirmed = base64.b64encode(zlib.crc32(PART).to_bytes(4, "big")).decode()
+        assert part.crc32 == (confirmed if s3_server.confirms_crc32 else "")
 
     async def test_the_way_leads_over_the_proxy(self) -> None:
         async with scripted(Reply(headers={"Content-Length": "7"})) as proxy:

@@ -39,13 +39,16 @@ def proxy(s3_server: S3Server) -> Iterator[StoreProxy]:
 
 @pytest.fixture
 def wire(s3_server: S3Server) -> Iterator[CuttingProxy]:
-    with CuttingProxy(s3_server.ports["s3.port"]) as found:
+    with CuttingProxy(s3_server.port) as found:
         yield found
 
 
 @pytest.fixture
 async def client(bucket: StoreSettings, proxy: StoreProxy) -> AsyncIterator[S3Client]:
+    """One that has sent a body, and so knows which checksum the store compares."""
     async with client_of(replace(bucket, endpoint=proxy.url)) as found:
+        await found.put("before", b"")
+        proxy.counts.clear()
         yield found
 
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import zlib
 
+from registry.errors import StorageFailure
 from registry.storage.s3.transport import FileBody
 
 HEADER = "x-amz-checksum-crc32"
@@ -30,11 +31,19 @@ def crc32_of(body: bytes | FileBody) -> str:
 
 
 def md5_of(body: bytes | FileBody) -> str:
-    """As it stands in Content-MD5. For a thread: it reads the whole body."""
+    """As it stands in Content-MD5. For a thread: it reads the whole body.
+
+    Raises StorageFailure where the bytes of a file are not those whose CRC-32 was taken when they came.
+    """
     running = hashlib.md5(usedforsecurity=False)
     if isinstance(body, bytes):
         running.update(body)
     else:
+        crc32 = 0
         for position in range(0, body.size, _SLICE):
-            running.update(os.pread(body.fd, min(_SLICE, body.size - position), position))
+            piece = os.pread(body.fd, min(_SLICE, body.size - position), position)
+            running.update(piece)
+            crc32 = zlib.crc32(piece, crc32)
+        if crc32 != body.crc32:
+            raise StorageFailure("the spooled bytes of an upload were changed")
     return base64.b64encode(running.digest()).decode()

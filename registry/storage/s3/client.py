@@ -17,7 +17,16 @@ from registry.storage.s3 import checksums
 from registry.storage.s3.retries import Failure
 from registry.storage.s3.settings import StoreSettings
 from registry.storage.s3.signing import Signer
-from registry.storage.s3.transport import BROKEN, Answer, FileBody, RefusedError, Transport, name_of, parsed
+from registry.storage.s3.transport import (
+    BROKEN,
+    Answer,
+    FileBody,
+    RefusedError,
+    Transport,
+    UntrustedError,
+    name_of,
+    parsed,
+)
 
 _READ_BUDGET = 15.0
 _CHECK_BUDGET = 2.0
@@ -211,23 +220,31 @@ class S3Client:
         try:
             await self._head_bucket()
         except RefusedError as error:
-            match error.failure.status:
-                case 404:
-                    raise StartupError(
-                        f"{where} does not exist: create it, or name another (storage.bucket)"
-                    ) from error
-                case 401 | 403:
-                    raise StartupError(
-                        f"{where} is forbidden: check storage.access_key, storage.secret_key and the bucket's policy"
-                    ) from error
-                case status:
-                    raise StartupError(
-                        f"{where} cannot be used (status {status}): check storage.region and storage.endpoint"
-                    ) from error
-        except Unavailable as error:
+            raise StartupError(f"{where} {self._refusal(error.failure)}") from error
+        except UntrustedError as error:
             raise StartupError(
-                f"{where} cannot be reached: check storage.endpoint, and that the store runs ({error.detail['error']})"
+                f"{where} has a certificate that is not to be trusted: name the file of the CA that signed it "
+                f"(storage.ca_file), and the host as it says (storage.endpoint): {error.detail['error']}"
             ) from error
+        except Unavailable as error:
+            places = "storage.endpoint and storage.proxy" if self._settings.proxy else "storage.endpoint"
+            raise StartupError(
+                f"{where} cannot be reached: check {places}, and that the store runs ({error.detail['error']})"
+            ) from error
+
+    def _refusal(self, failure: Failure) -> str:
+        """What is wrong with the bucket, and what to do."""
+        if failure.region not in ("", self._settings.region):
+            return f"is in the region {failure.region}: write that in storage.region"
+        match failure.status:
+            case 404:
+                return "does not exist: create it, or name another (storage.bucket)"
+            case 401 | 403:
+                return "is forbidden: check storage.access_key, storage.secret_key and the bucket's policy"
+            case 400:
+                return "cannot be used (status 400): check storage.region, and whether the credentials have expired"
+            case status:
+                return f"cannot be used (status {status}): check storage.region and storage.endpoint"
 
     async def _head_bucket(self) -> None:
         """Raises RefusedError, and Unavailable soon, also where a store takes the request and says nothing."""

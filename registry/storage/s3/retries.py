@@ -16,11 +16,13 @@ _PASSING_CODES = frozenset({"RequestTimeout", "RequestTimeTooSkewed", "SlowDown"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a store said, or (status 0) that nothing came. `code` is the one in the body of its answer."""
+    """What a store said, or (status 0) that nothing came. `code` is the one in the body of its answer; `region` the
+    one where it says that the bucket is."""
 
     status: int = 0
     code: str = ""
     retry_after: float = 0.0
+    region: str = ""
 
     @property
     def passes(self) -> bool:

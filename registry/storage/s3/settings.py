@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -28,13 +29,27 @@ class StoreSettings:
     proxy: str = ""
 
     def checked(self) -> StoreSettings:
-        """These settings; raises StartupError where the endpoint is no address."""
+        """These settings; raises StartupError where one of them cannot be used."""
         address = urlsplit(self.endpoint or "https://s3")
         if address.scheme not in ("http", "https") or not address.netloc:
             raise StartupError(
                 f"storage.endpoint: {self.endpoint} is no address; write http://HOST:PORT or https://HOST"
             )
+        proxy = urlsplit(self.proxy or "http://none")
+        if proxy.scheme != "http" or not proxy.netloc:
+            raise StartupError(f"storage.proxy: {self.proxy} is no address of a proxy; write http://HOST:PORT")
+        self.trust()
         return self
+
+    def trust(self) -> ssl.SSLContext | bool:
+        """What decides whether the certificate of the store is right; raises StartupError where it cannot be read."""
+        if not self.ca_file:
+            return True
+        try:
+            return ssl.create_default_context(cafile=self.ca_file)
+        except OSError as error:
+            said = "it has no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+            raise StartupError(f"storage.ca_file: {self.ca_file} cannot be used: {said}") from error
 
     def url(self, key: str = "") -> str:
         """The address of an object, or of the bucket where `key` is ""."""

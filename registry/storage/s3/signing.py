@@ -14,15 +14,21 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import boto3
+import structlog
 from botocore.auth import SIGV4_TIMESTAMP, S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
+from botocore.credentials import RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError
 
 from registry.errors import StartupError, Unavailable
 from registry.storage.s3.settings import StoreSettings
 
+log = structlog.get_logger(__name__)
+
 UNSIGNED = "UNSIGNED-PAYLOAD"
 _RENEWED_AT_MOST_EVERY = 30.0
+_HARDLY_ANY_TIME = 60
+_ASKED_AGAIN_AFTER = 10.0
 
 
 class Signer:
@@ -33,7 +39,14 @@ class Signer:
         self._settings = settings
         self.skew = timedelta()
         self._renewed_at = 0.0
-        self._credentials = self._found()
+        self._renewing = asyncio.Lock()
+        self._last: Any = None
+        self._ahead_of_time: asyncio.Task[None] | None = None
+        self._asked_at = -_ASKED_AGAIN_AFTER
+        try:
+            self._credentials = self._found()
+        except (BotoCoreError, ClientError) as error:
+            raise StartupError(f"the credentials of the object store cannot be read: {error}") from error
         if self._credentials is None:
             raise StartupError(
                 "the object store needs credentials: set storage.access_key and storage.secret_key, or "
@@ -54,16 +67,25 @@ class Signer:
         _Query(await self._frozen(), self._settings.region, self.skew, seconds).add_auth(request)
         return str(request.url)
 
-    async def renew(self) -> None:
-        """Look for credentials anew: the store says that those at hand have expired. At most once in a while."""
-        now = time.monotonic()
-        if self._renewed_at and now - self._renewed_at < _RENEWED_AT_MOST_EVERY:
-            return
-        self._renewed_at = now
-        try:
-            self._credentials = await asyncio.to_thread(self._found) or self._credentials
-        except (BotoCoreError, ClientError) as error:
-            raise Unavailable("the credentials of the object store cannot be renewed", {"error": str(error)}) from error
+    async def renewed(self, token: str) -> bool:
+        """Whether there are other credentials by now than those with this session token, which a store refused.
+
+        Looks for them anew, at most once in a while.
+        """
+        async with self._renewing:
+            now = time.monotonic()
+            due = not self._renewed_at or now - self._renewed_at >= _RENEWED_AT_MOST_EVERY
+            if due and (await self._token()) == token:
+                self._renewed_at = now
+                try:
+                    self._credentials = await asyncio.to_thread(self._found) or self._credentials
+                except (BotoCoreError, ClientError) as error:
+                    raise _not_renewed(error) from error
+                self._last = None
+        return await self._token() != token
+
+    async def _token(self) -> str:
+        return (await self._frozen()).token or ""
 
     def _found(self) -> Any:
         return boto3.Session(
@@ -73,13 +95,37 @@ class Signer:
         ).get_credentials()
 
     async def _frozen(self) -> Any:
-        """The credentials of now; renewing those that expire asks a server, so that is done in a thread."""
+        """The credentials of now. Those that expire are renewed by asking a server, in a thread: in good time while
+        the old ones are used, and waited for only when these have hardly any time left."""
+        credentials = self._credentials
+        if not isinstance(credentials, RefreshableCredentials):
+            return credentials.get_frozen_credentials()
+        if self._last is None or credentials.refresh_needed(_HARDLY_ANY_TIME):
+            return await self._renew_now()
+        if credentials.refresh_needed() and time.monotonic() - self._asked_at > _ASKED_AGAIN_AFTER:
+            self._asked_at = time.monotonic()
+            self._ahead_of_time = asyncio.create_task(self._renew_ahead_of_time())
+        return self._last
+
+    async def _renew_now(self) -> Any:
+        credentials = self._credentials
         try:
-            if getattr(self._credentials, "refresh_needed", None) is None:
-                return self._credentials.get_frozen_credentials()
-            return await asyncio.to_thread(self._credentials.get_frozen_credentials)
+            frozen = await asyncio.to_thread(credentials.get_frozen_credentials)
         except (BotoCoreError, ClientError) as error:  # the latter is what a token service refuses with
-            raise Unavailable("the credentials of the object store cannot be renewed", {"error": str(error)}) from error
+            raise _not_renewed(error) from error
+        if credentials is self._credentials:  # else others were found meanwhile
+            self._last = frozen
+        return frozen
+
+    async def _renew_ahead_of_time(self) -> None:
+        try:
+            await self._renew_now()
+        except Unavailable as error:
+            log.warning("the credentials of the object store expire soon", error=error.detail)
+
+
+def _not_renewed(error: Exception) -> Unavailable:
+    return Unavailable("the credentials of the object store cannot be renewed", {"error": str(error)})
 
 
 class _Headers(S3SigV4Auth):  # type: ignore[misc]

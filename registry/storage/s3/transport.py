@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -108,6 +107,10 @@ class RefusedError(Exception):
     def told(self, what: str) -> RegistryError:
         said = {"status": self.failure.status, "code": self.failure.code}
         return StorageFailure(f"the object store refused {what}", said)
+
+
+class UntrustedError(Unavailable):
+    """The certificate of the store is none that we trust."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,14 +245,18 @@ class Transport:
                 moved(False)
 
             data = _Payload(body, moved) if isinstance(body, FileBody) else watched(body) if body else None
-            return await session.request(
-                method,
-                target,
-                headers=headers,
-                data=data,
-                proxy=self._settings.proxy or None,
-                allow_redirects=False,
-            )
+            try:
+                return await session.request(
+                    method,
+                    target,
+                    headers=headers,
+                    data=data,
+                    proxy=self._settings.proxy or None,
+                    allow_redirects=False,
+                )
+            except aiohttp.ClientConnectorCertificateError as error:
+                said = {"error": str(error.certificate_error)}
+                raise UntrustedError("the certificate of the object store is not to be trusted", said) from error
 
     async def _failure(self, response: aiohttp.ClientResponse) -> Failure:
         code = text_of(await _content_of(response), "Code")
@@ -259,10 +266,13 @@ class Transport:
         if code == "RequestTimeTooSkewed" and ahead:
             self._signer.skew = ahead
             log.warning("our clock and that of the object store differ", seconds=ahead.total_seconds())
-        if code == "ExpiredToken":
-            await self._signer.renew()
+        token = response.request_info.headers.get("X-Amz-Security-Token", "")
+        could_be_expired = response.method == "HEAD" and response.status in (400, 403) and token and not code
+        if (code == "ExpiredToken" or could_be_expired) and await self._signer.renewed(token):
+            code = "ExpiredToken"
         after = response.headers.get("Retry-After", "")
-        return Failure(response.status, code, float(after) if after.isdigit() else 0.0)
+        region = response.headers.get("x-amz-bucket-region", "")
+        return Failure(response.status, code, float(after) if after.isdigit() else 0.0, region)
 
     def _session_of_calls(self) -> aiohttp.ClientSession:
         if self._calls is None:
@@ -276,9 +286,7 @@ class Transport:
 
     def _session(self, connections: int, wait: float | None) -> aiohttp.ClientSession:
         """So many connections at once, each waited for as long as that."""
-        tls: ssl.SSLContext | bool = True
-        if self._settings.ca_file:
-            tls = ssl.create_default_context(cafile=self._settings.ca_file)
+        tls = self._settings.trust()
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=connections, ssl=tls),
             timeout=aiohttp.ClientTimeout(connect=wait, sock_connect=_CONNECT_TIMEOUT, sock_read=_SILENCE),
