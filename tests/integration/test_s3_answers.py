@@ -61,6 +61,13 @@ class TestCompletions:
                 await client.complete("key", "upload", [StagedPart("etag", 5)], 5)
             assert [asked.method for asked in store.asked] == ["POST", "HEAD"]
 
+    async def test_that_fail_and_fail_are_settled_by_the_parts(self) -> None:
+        failing = Reply(500, (ERROR,))
+        async with scripted(failing, failing, failing, ABSENT) as store, client_of(keyed(store.url)) as client:
+            with pytest.raises(NoSuchMultipartError):
+                await client.complete("key", "upload", [StagedPart("etag", 5)], 5)
+        assert [asked.method for asked in store.asked] == ["POST", "POST", "POST", "GET", "HEAD"]
+
     async def test_of_what_has_gone_are_told_late_too(self) -> None:
         gone = Reply(pieces=(b" ", 0.1, b"<Error><Code>NoSuchUpload</Code></Error>"))
         async with scripted(gone, ABSENT) as store, client_of(keyed(store.url)) as client:

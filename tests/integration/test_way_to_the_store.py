@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from registry.errors import StartupError
+from registry.domain.upload import StagedPart
+from registry.errors import StartupError, StorageFailure
 from registry.storage.s3.settings import StoreSettings
 from tests.harness import certificates
 from tests.harness.certificates import Certificates
@@ -150,6 +151,7 @@ class TestEncryption:
                 assert await content_of(client, "large", 0, len(whole), len(whole)) == whole
                 assert await content_of(client, "large", 5_000_000, 5_300_000, len(whole)) == whole[5_000_000:5_300_000]
                 assert await client.head("large") == len(whole)
+        assert proxy.counts["HeadObject"] == 1  # that the store encrypts was seen before
         for kind in ("PutObject", "CreateMultipartUpload"):
             assert proxy.headers[kind]["x-amz-server-side-encryption"] == sse
         assert "x-amz-server-side-encryption" not in proxy.headers["UploadPart"]
@@ -169,13 +171,22 @@ class TestEncryption:
                     assert there.read() == content
 
     async def test_with_a_key_of_ones_own_names_it(self) -> None:
-        reply = Reply(pieces=(b"<R><UploadId>an-id</UploadId></R>",), headers={"ETag": "etag"})
+        headers = {"ETag": "etag", "x-amz-server-side-encryption": "aws:kms"}
+        reply = Reply(pieces=(b"<R><UploadId>an-id</UploadId></R>",), headers=headers)
         async with scripted(reply) as store, client_of(with_key(store.url)) as client:
             await client.put("key", TAIL)
             await client.create_multipart("key")
             await client.upload_part("key", "an-id", 1, TAIL)
         name = "x-amz-server-side-encryption-aws-kms-key-id"
         assert [asked.headers.get(name) for asked in store.asked] == ["the-key", "the-key", None]
+
+    async def test_that_the_store_does_not_do_is_a_failure(self) -> None:
+        completed = Reply(pieces=(b"<CompleteMultipartUploadResult/>",))
+        async with scripted(Reply(), completed, Reply()) as store, client_of(with_key(store.url)) as client:
+            with pytest.raises(StorageFailure, match="does not encrypt"):
+                await client.put("key", TAIL)
+            with pytest.raises(StorageFailure, match="does not encrypt"):
+                await client.complete("key", "upload", [StagedPart("etag", 5)], 5)
 
 
 class TestStart:

@@ -28,9 +28,11 @@ from registry.storage.s3.transport import (
     parsed,
 )
 
+_SSE = "x-amz-server-side-encryption"
 _READ_BUDGET = 15.0
 _CHECK_BUDGET = 2.0
 _CHECK_LIMIT = 5.0
+_SETTLED_AFTER = 2
 
 
 class NoSuchObjectError(Exception):
@@ -50,6 +52,7 @@ class S3Client:
         self._signer = Signer(settings)
         self._transport = Transport(settings, self._signer)
         self._checks_crc32 = True
+        self._encrypts = False
 
     async def close(self) -> None:
         await self._transport.close()
@@ -62,9 +65,10 @@ class S3Client:
     async def put(self, key: str, body: bytes | FileBody) -> None:
         """PutObject."""
         try:
-            await self._checked(key, {}, self._encryption(), body)
+            answer, _ = await self._checked(key, {}, self._encryption(), body)
         except RefusedError as error:
             raise error.told("an object") from error
+        self._check_encrypted(answer)
 
     async def create_multipart(self, key: str) -> str:
         """CreateMultipartUpload; returns its id."""
@@ -110,12 +114,27 @@ class S3Client:
 
         Raises NoSuchMultipartError.
         """
+        await self._complete(key, multipart, parts, size)
+        if self._settings.sse and not self._encrypts:  # the answer to CreateMultipartUpload does not tell everywhere
+            try:
+                self._check_encrypted(await self._transport.call("HEAD", key))
+            except RefusedError as error:
+                raise error.told("to look at an object") from error
+
+    async def _complete(self, key: str, multipart: str, parts: Sequence[StagedPart], size: int) -> None:
         listed = "".join(_listed(number, part) for number, part in enumerate(parts, 1))
         body = f"<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>".encode()
         started, attempt = time.monotonic(), 0
         while True:
             try:
-                answer = await self._transport.call("POST", key, {"uploadId": multipart}, {}, body)
+                answer = await self._transport.call("POST", key, {"uploadId": multipart}, {}, body, budget=0.0)
+            except Unavailable as error:
+                if attempt >= _SETTLED_AFTER and await self._is_gone(key, multipart):
+                    answer = Answer(404, {}, b"")
+                else:
+                    await self._transport.pause(Failure(), attempt, started, 60.0, str(error.detail["error"]))
+                    attempt += 1
+                    continue
             except RefusedError as error:
                 if error.failure.code != "NoSuchUpload":
                     raise error.told("to complete an upload") from error
@@ -132,6 +151,16 @@ class S3Client:
                     raise NoSuchMultipartError
             await self._transport.pause(Failure(500, code), attempt, started, 60.0, code or "no result")
             attempt += 1
+
+    async def _is_gone(self, key: str, multipart: str) -> bool:
+        """ListParts: whether an upload has ended, where completing it fails and fails. Ceph says InternalError then."""
+        try:
+            await self._transport.call("GET", key, {"max-parts": "1", "uploadId": multipart}, budget=0.0)
+        except RefusedError as error:
+            return error.failure.status == 404
+        except Unavailable:
+            return False
+        return False
 
     async def abort(self, key: str, multipart: str) -> None:
         """AbortMultipartUpload; no error where there is none."""
@@ -258,10 +287,16 @@ class S3Client:
     def _encryption(self) -> dict[str, str]:
         if not self._settings.sse:
             return {}
-        headers = {"x-amz-server-side-encryption": self._settings.sse}
+        headers = {_SSE: self._settings.sse}
         if self._settings.kms_key:
-            headers["x-amz-server-side-encryption-aws-kms-key-id"] = self._settings.kms_key
+            headers[f"{_SSE}-aws-kms-key-id"] = self._settings.kms_key
         return headers
+
+    def _check_encrypted(self, answer: Answer) -> None:
+        """Raises StorageFailure. There are stores that take the wish for encryption, and do not encrypt."""
+        if self._settings.sse and answer.headers.get(_SSE) != self._settings.sse:
+            raise StorageFailure("the object store does not encrypt as storage.sse says", {"sse": self._settings.sse})
+        self._encrypts = True
 
 
 def _listed(number: int, part: StagedPart) -> str:
