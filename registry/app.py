@@ -186,7 +186,8 @@ class _StorageMove:
 
 def _follower(process: Process, changes: Changes, leases: Leases, move: _StorageMove) -> MoveFollower:
     def mover(told: Callable[[StorageMove], object]) -> Mover:
-        blobs, placer = process.stores.blobs(process.directory, 0), process.stores.placer(process.directory)
+        blobs = process.stores.blobs(process.directory, 0, process.metrics.blob_damaged)
+        placer = process.stores.placer(process.directory)
         return Mover(process.sql, changes, blobs, placer, leases, told)
 
     host, data = here(process.settings.data)

@@ -74,7 +74,7 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
     writer.start()
     try:
         await chosen.check_at_start()
-        blobs = chosen.blobs(directory, 0)
+        blobs = chosen.blobs(directory, 0, lambda: None)
         leases, uploads = LocalLeases(), chosen.uploads(directory, reader, writer)
         in_files = settings.storage.kind == "files"
         yield OfflineNode(

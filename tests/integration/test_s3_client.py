@@ -215,7 +215,7 @@ class TestHeaders:
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "temporary")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         monkeypatch.setenv("AWS_SESSION_TOKEN", "a-token")
-        async with scripted(Reply()) as store:
+        async with scripted(Reply(headers={"x-amz-server-side-encryption": "aws:kms"})) as store:
             settings = StoreSettings("bucket", store.url, sse="aws:kms", kms_key="key-1")
             async with client_of(settings) as client:
                 await client.put("key", TAIL)
