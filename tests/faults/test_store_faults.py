@@ -109,12 +109,14 @@ def test_a_push_lives_through(shoal: ShoalServer, proxy: StoreProxy, choose: Cal
     assert pull(shoal).content == LARGE
 
 
-def test_pushes_live_through_a_store_that_is_away(shoal: ShoalServer, proxy: StoreProxy) -> None:
+@pytest.mark.parametrize("seconds", [6, pytest.param(30, marks=pytest.mark.slow)])
+def test_pushes_live_through_a_store_that_is_away(shoal: ShoalServer, proxy: StoreProxy, seconds: int) -> None:
     with ThreadPoolExecutor(8) as clients:
-        running = [clients.submit(push, shoal, LARGE + b"%d" % number) for number in range(4)]
+        running = [clients.submit(push, shoal, LARGE + b"%d" % number) for number in range(8)]
         time.sleep(0.2)
-        proxy.choose = until(time.monotonic() + 6, Fault(status=503))
-        assert [answer.result().status_code for answer in running] == [201] * 4
+        proxy.choose = until(time.monotonic() + seconds, Fault(status=503))
+        assert [answer.result().status_code for answer in running] == [201] * 8
+    assert pull(shoal, f"sha256:{hashlib.sha256(LARGE + b'7').hexdigest()}").content == LARGE + b"7"
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5_000_000])

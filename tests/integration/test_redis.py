@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,35 +11,18 @@ import requests
 
 from tests.harness.client import RegistryClient
 from tests.harness.content import small_image
-from tests.harness.process import Daemon, wait_until
-from tests.harness.server import ShoalServer, free_port
+from tests.harness.process import wait_until
+from tests.harness.redis import RedisServer
+from tests.harness.server import ShoalServer
 
 pytestmark = pytest.mark.require("redis-server")
-
-
-class RedisServer:
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._directory = directory
-        self.daemon = self.start()
-
-    def start(self) -> Daemon:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir"]
-        self.daemon = Daemon([*command, str(self._directory)], self._directory / "redis.log")
-        self.daemon.wait_for(self._answers)
-        return self.daemon
-
-    def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:
     found = RedisServer(tmp_path)
     yield found
-    found.daemon.close()
+    found.close()
 
 
 def ready(shoal: ShoalServer) -> str:
@@ -70,7 +52,7 @@ def test_its_loss_changes_no_answer(server: RedisServer, tmp_path: Path) -> None
         assert pulls()
         poison.lpush("shoal:node:a", "not what is expected here")
         assert pulls()
-        server.daemon.process.kill()
+        server.kill()
         assert pulls()
         assert "nothing depends on it" in ready(one)
         client.push_image("team/app", small_image(2), "other")
