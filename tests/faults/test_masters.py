@@ -23,7 +23,7 @@ from tests.harness.moving import fsck
 from tests.harness.postgres import PostgresServer
 from tests.harness.process import wait_until
 from tests.harness.redis import RedisServer
-from tests.harness.s3 import ACCESS_KEY, SECRET_KEY, S3Server
+from tests.harness.s3 import ACCESS_KEY, SECRET_KEY, S3Server, SeaweedServer
 from tests.harness.server import Settings, ShoalServer, to_toml
 
 pytestmark = pytest.mark.require("postgres", "redis-server", "nginx")
@@ -72,7 +72,7 @@ def is_ready(url: str) -> bool:
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with ExitStack() as stack:
         postgres = stack.enter_context(PostgresServer())
-        store = S3Server(tmp_path / "store").start()
+        store = SeaweedServer(tmp_path / "store").start()
         stack.callback(store.close)
         redis = RedisServer(tmp_path)
         stack.callback(redis.close)
