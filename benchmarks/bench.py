@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -62,7 +62,13 @@ class Bench:
         self._progress = progress
 
     def compare(
-        self, name: str, unit: str, goal: Goal, ours: Side[Server], other: Side[T] | None, runs: int | None = None
+        self,
+        name: str,
+        unit: str,
+        goal: Goal | None,
+        ours: Side[Server],
+        other: Side[T] | None,
+        runs: int | None = None,
     ) -> Row:
         """Run both sides in turn, A B A B, and make a row of the medians; `runs` where it is not as planned."""
         runs = runs or self.plan.runs
@@ -109,13 +115,14 @@ class Bench:
             yield sides
 
     @contextmanager
-    def shoal(self, data: Path | None = None, workers: int = 1) -> Iterator[Server]:
-        """Ourselves, on empty data where none are given."""
-        with (
-            self.directory() as scratch,
-            processes.shoal(data or scratch / "data", scratch / "log", workers, self.places.ours()) as server,
-        ):
-            yield server
+    def shoal(
+        self, data: Path | None = None, workers: int = 1, environment: Mapping[str, str] | None = None
+    ) -> Iterator[Server]:
+        """Ourselves, on empty data where none are given; `environment` is added."""
+        with self.directory() as scratch:
+            settings = {**self.places.ours(), **(environment or {})}
+            with processes.shoal(data or scratch / "data", scratch / "log", workers, settings) as server:
+                yield server
 
     @contextmanager
     def _fresh_peer(self, name: str) -> Iterator[Server]:

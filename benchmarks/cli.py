@@ -150,7 +150,7 @@ def _conditions(data_dir: Path) -> str:
 
 
 def _check_programs(names: Sequence[str]) -> None:
-    needing = {"manifests", "redirects"}.intersection(names)
+    needing = {"manifests", "redirects", "databases"}.intersection(names)
     if needing and shutil.which(wrk.PROGRAM) is None:
         raise click.ClickException(f"the figure `{min(needing)}` needs wrk, which is not on PATH: apt-get install wrk")
 

@@ -57,9 +57,9 @@ class Row:
 
 
 def make_row(
-    name: str, unit: str, goal: Goal, values: Sequence[float], peer: str | None, peer_values: Sequence[float]
+    name: str, unit: str, goal: Goal | None, values: Sequence[float], peer: str | None, peer_values: Sequence[float]
 ) -> Row:
-    """A row of medians; without values of a peer its fields are None."""
+    """A row of medians; without values of a peer its fields are None. Without a goal it only tells."""
     value = median(values)
     peer_value = median(peer_values) if peer_values else None
     ratio = value / peer_value if peer_value else None
@@ -70,8 +70,8 @@ def make_row(
         peer if peer_values else None,
         peer_value,
         ratio,
-        goal.text(unit),
-        goal.met(value, ratio),
+        goal.text(unit) if goal else "",
+        goal.met(value, ratio) if goal else None,
         Runs(tuple(values), tuple(peer_values)),
     )
 

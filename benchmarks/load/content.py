@@ -97,9 +97,10 @@ def image_manifest(config: tuple[str, int], layers: Sequence[tuple[str, int]]) -
     return json.dumps(document, indent=3).encode()
 
 
-def images(count: int, clients: int) -> Sequence[list[Image]]:
-    """`count` images, dealt out to the clients."""
-    made = [image(f"bench/app{number % 20}", f"v{number}", seed=number) for number in range(count)]
+def images(count: int, clients: int, first: int = 0) -> Sequence[list[Image]]:
+    """`count` images, beginning with that of the number `first`, dealt out to the clients."""
+    numbers = range(first, first + count)
+    made = [image(f"bench/app{number % 20}", f"v{number}", seed=number) for number in numbers]
     return [made[client::clients] for client in range(clients)]
 
 

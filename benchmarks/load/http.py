@@ -9,6 +9,7 @@ import mmap
 import os
 import socket
 import struct
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -54,6 +55,8 @@ class Connection:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, patience)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, patience)
         self._buffer = bytearray(_RECEIVE)
+        self.body_sent_at = 0.0
+        """When the kernel had taken the last byte of a layer (monotonic seconds)."""
 
     def close(self) -> None:
         self._socket.close()
@@ -80,6 +83,7 @@ class Connection:
         else:
             self._socket.sendall(self._head(method, target, {**headers, "Content-Length": str(layer.size)}))
             self._send_file(layer)
+        self.body_sent_at = time.monotonic()
         return self._answer(method)
 
     def discard(self, target: str) -> int:

@@ -7,7 +7,7 @@ from functools import partial
 
 from benchmarks.bench import Bench
 from benchmarks.report import Goal, Row
-from benchmarks.scenarios import blobs, images, manifests, memory, objects, pull, push, start, tags
+from benchmarks.scenarios import asked, blobs, databases, images, manifests, memory, objects, pull, push, start, tags
 
 Scenario = Callable[[Bench], Iterator[Row]]
 
@@ -27,6 +27,9 @@ IN_A_STORE: Mapping[str, Scenario] = {
     "images": images.rows,
     "pull": partial(pull.rows, goals={1: Goal("ratio", "least", 1.0)}),
     "redirects": objects.redirects,
+    "endings": asked.endings,
+    "requests": asked.requests,
+    "databases": databases.rows,
     "memory": partial(memory.rows, goal=Goal("value", "most", 256)),
 }
 """With the blobs of both contestants in one object store."""

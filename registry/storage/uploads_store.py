@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
@@ -28,8 +29,7 @@ log = structlog.get_logger(__name__)
 
 HOLD_FOR = 15.0
 _RENEW_EVERY = 5.0
-_TRIES = 10
-_PAUSE = 0.02
+_PAUSE = 0.05
 
 
 class StoreUploads:
@@ -43,13 +43,16 @@ class StoreUploads:
         directory: DataDirectory,
         executor: Executor,
         clock: Clock,
+        patience: float = HOLD_FOR + 1,
     ) -> None:
+        """`patience`: seconds to wait for a session whose holder may have died."""
         self._client = client
         self._reader = reader
         self._changes = changes
         self._directory = directory
         self._executor = executor
         self._clock = clock
+        self._patience = patience
 
     async def begin(self, repository: str, algorithm: str) -> UploadState:
         self._directory.check_room()
@@ -91,19 +94,24 @@ class StoreUploads:
                 await upload.close()
 
     async def _held(self, repository: str, upload_id: str) -> UploadSession:
-        """Take a session; whoever clears up holds it for moments only, so a busy one is worth a short wait."""
-        await self._session(repository, upload_id)
-        holder = secrets.token_hex(8)
-        for left in reversed(range(_TRIES)):
+        """Take a session. One whose holder has died is waited for: the client that lost that node may be back already.
+
+        Raises UploadBusy where the holder goes on holding it.
+        """
+        held_until = (await self._session(repository, upload_id)).held_until
+        holder, is_busy = secrets.token_hex(8), False
+        give_up = time.monotonic() + self._patience
+        while True:
             now = self._clock()
             try:
                 await self._changes.submit(HoldUpload(upload_id, repository, holder, now, now + HOLD_FOR))
-                break
+                return await self._session(repository, upload_id)
             except UploadBusy:
-                if not left:
+                found = (await self._session(repository, upload_id)).held_until
+                if (is_busy and found > held_until) or time.monotonic() > give_up:
                     raise
-                await asyncio.sleep(_PAUSE)
-        return await self._session(repository, upload_id)
+                held_until, is_busy = found, True
+            await asyncio.sleep(_PAUSE)
 
     async def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
         for found in await self._reader.idle_uploads(before):

@@ -179,7 +179,7 @@ async def object_stores(bucket: StoreSettings, data: Path) -> AsyncIterator[Stor
     with ThreadPoolExecutor(4) as executor:
 
         def uploads(reserve: int) -> StoreUploads:
-            return StoreUploads(client, memory, memory, DataDirectory(data, reserve), executor, clock)
+            return StoreUploads(client, memory, memory, DataDirectory(data, reserve), executor, clock, 0.3)
 
         blobs = StoreBlobs(client, FileBlobs(directory, executor), lambda: None)
         yield Stores(uploads(0), blobs, age, damage, lambda: uploads(2**62), clock, memory.submit)

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import requests
-import yarl
 
+from benchmarks.recorder import operation_of
 from tests.harness.process import wait_until
 from tests.harness.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.harness.server import Settings, ShoalServer
-from tests.harness.store_proxy import Choose, Fault, StoreProxy, kind_of
+from tests.harness.store_proxy import Choose, Fault, StoreProxy
 
 REPO = "library/one"
 LARGE = b"".join(hashlib.sha256(b"%d" % number).digest() for number in range(700_000))  # 21 MiB: three parts
@@ -74,7 +74,7 @@ def pull(shoal: ShoalServer, digest: str = DIGEST) -> requests.Response:
 def once(kind: str, fault: Fault, times: int = 1) -> Choose:
     """A fault for the first requests of a kind."""
     left = itertools.count(times, -1)
-    return lambda method, url: fault if kind_of(method, url) == kind and next(left) > 0 else None
+    return lambda method, url: fault if operation_of(method, url) == kind and next(left) > 0 else None
 
 
 def until(moment: float, fault: Fault) -> Choose:
@@ -199,7 +199,3 @@ def test_two_clients_with_one_digest_leave_one_object(s3_server: S3Server, shoal
     bucket = bucket_of(shoal)
     wait_until(lambda: list(s3_server.objects(bucket).values()) == [len(LARGE)], "one object is left", 20)
     assert pull(shoal).content == LARGE
-
-
-def test_kind_of() -> None:
-    assert kind_of("GET", yarl.URL("http://store/bucket/?list-type=2")) == "ListObjects"

@@ -14,6 +14,8 @@ import aiohttp
 import yarl
 from aiohttp import web
 
+from benchmarks.recorder import operation_of
+
 _HOP = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
 
 
@@ -35,20 +37,6 @@ class Fault:
 
 Choose = Callable[[str, yarl.URL], Fault | None]
 """Method and address to fault."""
-
-
-def kind_of(method: str, url: yarl.URL) -> str:
-    """The operation by Amazon's name."""
-    query = url.query
-    in_bucket = url.path.rstrip("/").count("/") == 1
-    if "uploads" in query:
-        return "CreateMultipartUpload" if method == "POST" else "ListMultipartUploads"
-    if "uploadId" in query:
-        in_upload = {"PUT": "UploadPart", "POST": "CompleteMultipartUpload", "DELETE": "AbortMultipartUpload"}
-        return {**in_upload, "GET": "ListParts"}[method]
-    if in_bucket:
-        return "HeadBucket" if method == "HEAD" else "ListObjects"
-    return {"PUT": "PutObject", "GET": "GetObject", "HEAD": "HeadObject", "DELETE": "DeleteObject"}[method]
 
 
 class StoreProxy:
@@ -92,7 +80,7 @@ class StoreProxy:
             await runner.cleanup()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        kind = kind_of(request.method, request.url)
+        kind = operation_of(request.method, request.url)
         self.counts[kind] += 1
         self.headers[kind] = request.headers
         if "x-amz-copy-source" in request.headers:

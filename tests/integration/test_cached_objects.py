@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.recorder import operation_of
 from tests.harness.client import RegistryClient
 from tests.harness.content import random_bytes
 from tests.harness.process import wait_until
 from tests.harness.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.harness.server import Settings, ShoalServer
-from tests.harness.store_proxy import Fault, StoreProxy, kind_of
+from tests.harness.store_proxy import Fault, StoreProxy
 
 REPO = "library/one"
 CONTENT = random_bytes(8_000_000)
@@ -61,7 +62,7 @@ def test_a_crowd_costs_each_worker_one_read(
         proxy.counts.clear()
         assert pull(shoal, digest, 32) == {digest}
         assert 1 <= proxy.counts["GetObject"] <= workers
-        proxy.choose = lambda method, url: Fault(status=503) if kind_of(method, url) == "GetObject" else None
+        proxy.choose = lambda method, url: Fault(status=503) if operation_of(method, url) == "GetObject" else None
         assert pull(shoal, digest, 32) == {digest}
         shoal.restart()
         shoal.process.send_signal(signal.SIGHUP)

@@ -22,8 +22,11 @@ from registry.errors import StartupError
 from registry.storage.metadata import postgres, sqlite, versions
 from registry.storage.metadata.schema import SCHEMA_VERSION, metadata, properties
 from registry.storage.migrations import runner
+from tests.harness import content
+from tests.harness.client import RegistryClient
 from tests.harness.database_node import database_node, put, whole_journal
 from tests.harness.postgres import PostgresServer
+from tests.harness.server import ShoalServer
 
 RELEASE_0_1_0 = Path(__file__).with_name("release-0.1.0.sql")
 KINDS = ("sqlite", pytest.param("postgres", marks=pytest.mark.require("postgres")))
@@ -193,6 +196,31 @@ def test_an_old_node_works_with_a_newer_schema_only_if_that_says_so(postgres_ser
         connection.execute(needs)
     with pytest.raises(StartupError, match="newer version of Shoal"):
         postgres.prepare(url, "data")
+
+
+@pytest.mark.require("postgres")
+def test_nodes_of_the_old_release_go_on_beside_the_new_one(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    """What the next release adds is stood for by a column, a table and a version."""
+    url = postgres_server.new_database()
+    nodes = [ShoalServer(tmp_path / name, settings={"database": {"url": url}}, workers=2) for name in ("a", "b")]
+    image = content.small_image(1)
+    with nodes[0], nodes[1], RegistryClient(nodes[0].url) as client:
+        client.push_image("app", image, "before")
+        with transaction(postgres.parse(url)) as connection:
+            connection.exec_driver_sql("ALTER TABLE blobs ADD COLUMN signed_by TEXT NOT NULL DEFAULT ''")
+            connection.exec_driver_sql("CREATE TABLE accounts (name TEXT PRIMARY KEY)")
+            newer = (
+                update(properties).where(properties.c.name == "schema_version").values(value=str(SCHEMA_VERSION + 1))
+            )
+            connection.execute(newer)
+        nodes[1].restart()
+        for node in nodes:
+            with RegistryClient(node.url) as other:
+                pushed = content.small_image(node.port)
+                other.push_image("app", pushed, "after")
+                other.check_image("app", pushed, "after")
+                assert other.resolve("app", "before") == image.digest
+        assert [node.complaints() for node in nodes] == [[], []]
 
 
 def test_the_commands_say_and_upgrade(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from email.utils import formatdate
 
 import pytest
 
+from benchmarks.recorder import operation_of
 from registry.domain.upload import StagedPart
 from registry.errors import StorageFailure, Unavailable
 from registry.storage.s3 import transport
@@ -20,7 +21,7 @@ from registry.storage.s3.settings import StoreSettings
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.s3 import S3Server
 from tests.harness.scripted_store import Reply, scripted
-from tests.harness.store_proxy import Choose, Fault, StoreProxy, kind_of
+from tests.harness.store_proxy import Choose, Fault, StoreProxy
 from tests.integration.test_s3_client import PART, TAIL, client_of, content_of
 
 SKEW = 7200
@@ -58,7 +59,7 @@ def keyed(url: str) -> StoreSettings:
 
 def first(times: int, kind: str, fault: Fault) -> Choose:
     left = itertools.count(times, -1)
-    return lambda method, url: fault if kind_of(method, url) == kind and next(left) > 0 else None
+    return lambda method, url: fault if operation_of(method, url) == kind and next(left) > 0 else None
 
 
 class TestRefusalsThatPass:
