@@ -11,6 +11,7 @@ written to: so damage is found at the first use after a start.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -27,6 +28,7 @@ from registry.storage.files import DataDirectory, in_thread
 log = structlog.get_logger(__name__)
 
 _MOST_REMEMBERED = 100_000
+_CHUNK = 512 * 1024
 
 
 class CachedBlobs:
@@ -54,7 +56,7 @@ class CachedBlobs:
     async def open(self, blob: StoredBlob) -> BlobFile | BlobStream:
         if not blob.location or not self._room.admits(blob.size):
             return await self._store.open(blob)
-        if (file := await self._cached(blob)) is not None:
+        if (file := await self.cached(blob)) is not None:
             return file
         opened = await self._store.open(blob)
         return opened if isinstance(opened, BlobFile) else CachedStream(self, blob, opened)
@@ -95,7 +97,7 @@ class CachedBlobs:
             self._right.clear()
         self._right[digest] = identity
 
-    async def _cached(self, blob: StoredBlob) -> BlobFile | None:
+    async def cached(self, blob: StoredBlob) -> BlobFile | None:
         """The complete file of a blob, if its content is right."""
         file = self._files.open(blob.digest, blob.size)
         if file is None:
@@ -143,7 +145,14 @@ class CachedStream:
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
         whole = (start, stop) == (0, self._blob.size)
-        fill = self._cache.fill(self._blob, begin=whole)
+        fill = self._cache.fill(self._blob, begin=False)
+        if fill is None:
+            if (file := await self._cache.cached(self._blob)) is not None:  # a fill has ended since this was opened
+                async for chunk in _chunks(file, start, stop):
+                    start += len(chunk)
+                    yield chunk
+            else:
+                fill = self._cache.fill(self._blob, begin=whole)
         if fill is not None and fill.has(start):
             try:
                 async with reading(fill.read(start, stop)) as chunks:
@@ -156,3 +165,18 @@ class CachedStream:
             async with reading(self._source.read(start, stop)) as chunks:
                 async for chunk in chunks:
                     yield chunk
+
+
+async def _chunks(file: BlobFile, start: int, stop: int) -> AsyncIterator[bytes]:
+    """Bytes of a file, which is closed then; fewer where it became shorter or cannot be read."""
+    try:
+        while start < stop:
+            chunk = await asyncio.to_thread(os.pread, file.fd, min(_CHUNK, stop - start), start)
+            if not chunk:
+                return
+            yield chunk
+            start += len(chunk)
+    except OSError as error:
+        log.warning("the cache cannot be read", error=str(error))
+    finally:
+        file.close()

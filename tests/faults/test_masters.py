@@ -153,6 +153,7 @@ def check(cluster: Cluster, acknowledged: dict[str, Image], chosen: random.Rando
                 client.check_image(REPO, acknowledged[tag])
 
 
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("rounds", [1, pytest.param(9, marks=pytest.mark.slow)])
 def test_nothing_acknowledged_is_lost(cluster: Cluster, rounds: int, tmp_path: Path) -> None:
     """Six parts a round."""

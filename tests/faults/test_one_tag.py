@@ -107,6 +107,7 @@ def cut_connections(url: str) -> None:
         )
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("rounds", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_has_a_serial_order(nodes: tuple[str, list[ShoalServer]], rounds: int) -> None:
     url, servers = nodes
