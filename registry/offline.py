@@ -12,12 +12,11 @@ from registry import parts
 from registry.config import Settings
 from registry.domain.clock import system_clock
 from registry.errors import StartupError
-from registry.ports import BlobStore, Changes
+from registry.ports import Adopter, BlobStore, Changes
 from registry.services.leases import LocalLeases
 from registry.services.manifests import ManifestService
 from registry.services.push import PushService
 from registry.storage import stores
-from registry.storage.adopt import FileAdopter
 from registry.storage.data_lock import sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata import databases
@@ -31,7 +30,7 @@ _FILE_THREADS = 16
 
 @dataclass(frozen=True, slots=True)
 class OfflineNode:
-    """The parts of a node. `adopter`: None where new blobs do not become files."""
+    """The parts of a node."""
 
     directory: DataDirectory
     executor: ThreadPoolExecutor
@@ -42,7 +41,7 @@ class OfflineNode:
     changes: Changes
     push: PushService
     manifests: ManifestService
-    adopter: FileAdopter | None
+    adopter: Adopter
 
 
 @contextmanager
@@ -68,7 +67,7 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
     """The parts, in the event loop that will use them; `directory` as held. Raises StartupError."""
     executor, commits = ThreadPoolExecutor(_FILE_THREADS, "files"), CommitCounter.create()
     database = databases.chosen(settings.database.url, settings.data)
-    rows, boot = database.rows(), parts.boot_of_machine()
+    rows = database.rows()
     reader, chosen = SqlReader(rows), parts.stores_of(settings.storage, executor)
     writer = GroupCommitWriter(database.transactions(), commits, system_clock, lambda _count, _serial: None)
     writer.start()
@@ -76,7 +75,6 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
         await chosen.check_at_start()
         blobs = chosen.blobs(directory, 0, lambda: None)
         leases, uploads = LocalLeases(), chosen.uploads(directory, reader, writer)
-        in_files = settings.storage.kind == "files"
         yield OfflineNode(
             directory,
             executor,
@@ -87,7 +85,7 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
             writer,
             PushService(uploads, blobs, reader, writer, leases),
             ManifestService(writer),
-            FileAdopter(directory, executor, boot, writer) if in_files else None,
+            chosen.adopter(directory, writer),
         )
     finally:
         await asyncio.shield(writer.stop())

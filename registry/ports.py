@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from registry.domain.changes import Change, LinkBlob, Outcome
@@ -375,6 +376,30 @@ class Placer(Protocol):
 
     async def place(self, blob: StoredBlob, chunks: AsyncIterator[bytes]) -> None:
         """Put the bytes durably at the location; raises DigestInvalid, SizeInvalid where they are others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in a store; `endpoint` is "" for Amazon's."""
+
+    endpoint: str
+    bucket: str
+    key: str
+
+
+Original = Path | StoredObject
+"""Where the bytes of a blob lie, for a target that can have them without reading them through."""
+
+
+class Adopter(Protocol):
+    """Takes a blob without copying it."""
+
+    async def adopt(self, repository: str, digest: Digest, original: Original) -> int | None:
+        """Make a file or an object the blob `digest`; its size, or None where it has to be copied.
+
+        Raises DigestInvalid where it has other bytes, OSError where it cannot be read, RegistryError.
+        """
         ...
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,6 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from registry.errors import StartupError
 from registry.imports.tree import ROOT, Readable
+from registry.ports import StoredObject
 
 _FORM = "expected s3://BUCKET/PREFIX?endpoint=URL&region=NAME; the endpoint is for stores that are not Amazon's"
 
@@ -27,6 +27,7 @@ class BucketTree:
         if parts.scheme != "s3" or not parts.netloc or query.keys() - {"endpoint", "region"}:
             raise StartupError(f"{url}: {_FORM}")
         self._bucket = parts.netloc
+        self._endpoint = query.get("endpoint", "")
         self._root = f"{parts.path.strip('/')}/{ROOT}/".lstrip("/")
         style = {"s3": {"addressing_style": "path"}} if "endpoint" in query else {}
         try:
@@ -77,8 +78,8 @@ class BucketTree:
             raise _as_os_error(error) from error
         return _Body(answer["Body"])
 
-    def local(self, _path: str) -> Path | None:
-        return None
+    def original(self, path: str) -> StoredObject:
+        return StoredObject(self._endpoint, self._bucket, self._root + path)
 
 
 class _Body:

@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from pathlib import Path
 
 from aiohttp import ClientResponse
 from yarl import URL
@@ -92,7 +91,7 @@ class HttpSource:
             found += [_digest(entry) for entry in (entries if isinstance(entries, list) else [])]
         return found
 
-    async def file(self, _digest: Digest) -> Path | None:
+    async def original(self, _digest: Digest) -> None:
         return None
 
     async def read(self, repository: str, digest: Digest) -> Body:

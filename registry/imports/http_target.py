@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from urllib.parse import urlencode
 
 from aiohttp import ClientResponse
@@ -15,6 +14,7 @@ from registry.domain.manifest import Manifest
 from registry.errors import StartupError
 from registry.imports.http_session import BrokenError, RegistrySession, told
 from registry.imports.ports import Body, DamagedError, NotThereError, StoppedError, Taken
+from registry.ports import Original
 
 _TRIES = 3
 _TAGS_AT_ONCE = 100
@@ -43,7 +43,9 @@ class HttpTarget:
         async with self._session.open("HEAD", f"/v2/{repository}/blobs/{digest}", area=repository) as response:
             return response.status == 200
 
-    async def put_blob(self, repository: str, digest: Digest, file: Path | None, read: Callable[[], Body]) -> Taken:
+    async def put_blob(
+        self, repository: str, digest: Digest, _original: Original | None, read: Callable[[], Body]
+    ) -> Taken:
         for left in reversed(range(_TRIES)):
             try:
                 return await self._put_blob(repository, digest, read)

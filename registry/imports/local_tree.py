@@ -39,5 +39,5 @@ class LocalTree:
     def open(self, path: str) -> Readable:
         return (self._root / path).open("rb", buffering=0)
 
-    def local(self, path: str) -> Path | None:
+    def original(self, path: str) -> Path:
         return self._root / path

@@ -4,31 +4,18 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Protocol
 
 from registry.domain.digest import Digest
 from registry.domain.manifest import Manifest
 from registry.errors import DigestInvalid, RegistryError, StorageFailure, StorageFull, Unavailable
 from registry.imports.ports import Body, DamagedError, NotThereError, StoppedError, Taken
-from registry.ports import BlobStore, MetadataReader, StoredBlob
+from registry.ports import Adopter, BlobStore, MetadataReader, Original, StoredBlob
 from registry.services.manifests import ManifestService
 from registry.services.push import PushService
 
 
-class Adopter(Protocol):
-    """Takes a blob without copying it."""
-
-    async def adopt(self, repository: str, digest: Digest, file: Path) -> int | None:
-        """Make a file the blob `digest`; its size, or None where it has to be copied.
-
-        Raises DigestInvalid where it has other bytes, OSError where it cannot be read, RegistryError.
-        """
-        ...
-
-
 class NodeTarget:
-    """Target over the services of a node. `adopter`: None where blobs do not become files."""
+    """Target over the services of a node."""
 
     def __init__(
         self,
@@ -36,7 +23,7 @@ class NodeTarget:
         blobs: BlobStore,
         push: PushService,
         manifests: ManifestService,
-        adopter: Adopter | None,
+        adopter: Adopter,
     ) -> None:
         self._reader = reader
         self._blobs = blobs
@@ -52,21 +39,21 @@ class NodeTarget:
             link = await self._reader.blob(repository, str(digest))
             return link is not None and await self._blobs.intact(StoredBlob(digest, link.size, link.location))
 
-    async def put_blob(self, repository: str, digest: Digest, file: Path | None, read: Callable[[], Body]) -> Taken:
+    async def put_blob(
+        self, repository: str, digest: Digest, original: Original | None, read: Callable[[], Body]
+    ) -> Taken:
         with _told():
             if await self._push.mount(repository, digest, None):
                 return Taken()
-            if file is not None and (linked := await self._adopted(repository, digest, file)) is not None:
+            if original is not None and (linked := await self._adopted(repository, digest, original)) is not None:
                 return Taken(linked=linked)
             counted = _Counted(read())
             await self._push.push_at_once(repository, digest, counted.batches())
             return Taken(moved=counted.size)
 
-    async def _adopted(self, repository: str, digest: Digest, file: Path) -> int | None:
-        if self._adopter is None:
-            return None
+    async def _adopted(self, repository: str, digest: Digest, original: Original) -> int | None:
         try:
-            return await self._adopter.adopt(repository, digest, file)
+            return await self._adopter.adopt(repository, digest, original)
         except FileNotFoundError as error:
             raise NotThereError("the blob is not in the storage") from error
         except OSError as error:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from registry.domain.digest import Digest
 from registry.domain.manifest import Manifest
+from registry.ports import Original
 
 Body = AsyncIterator[Sequence[bytes]]
 """The bytes of a blob, in batches of chunks."""
@@ -59,8 +59,8 @@ class Source(Protocol):
         """Manifests that name this one as their subject, where `revisions` does not list them anyway."""
         ...
 
-    async def file(self, digest: Digest) -> Path | None:
-        """The file on this machine that holds a blob, if there is one."""
+    async def original(self, digest: Digest) -> Original | None:
+        """The file on this machine, or the object, that holds a blob; None where it is neither."""
         ...
 
     def read(self, repository: str, digest: Digest) -> Body:
@@ -72,7 +72,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How a blob came in: `moved` bytes were copied, or `linked` ones stay where they are and have two names."""
+    """How a blob came in: `moved` bytes were copied through here; `linked` ones stay where they are and have two names,
+    or were copied by the store itself.
+    """
 
     moved: int = 0
     linked: int = 0
@@ -83,10 +85,12 @@ class Target(Protocol):
 
     async def has_blob(self, repository: str, digest: Digest) -> bool: ...
 
-    async def put_blob(self, repository: str, digest: Digest, file: Path | None, read: Callable[[], Body]) -> Taken:
+    async def put_blob(
+        self, repository: str, digest: Digest, original: Original | None, read: Callable[[], Body]
+    ) -> Taken:
         """Take a blob that has this digest; else raises DamagedError, and leaves nothing behind.
 
-        Once this returns it is durable and visible. `file`: as of Source.file; `read` may be called again.
+        Once this returns it is durable and visible. `original`: as of the source; `read` may be called again.
         """
         ...
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 from registry.domain.digest import Digest
 from registry.domain.names import parse_repository, parse_tag
@@ -87,8 +88,9 @@ class Taker:
             if await self._target.has_blob(repository, digest):
                 self._report.skipped_blobs += 1
                 return
-            file = await self._source.file(digest)
-            taken = await self._target.put_blob(repository, digest, file, lambda: self._watched(repository, digest))
+            original = await self._source.original(digest)
+            read = partial(self._watched, repository, digest)
+            taken = await self._target.put_blob(repository, digest, original, read)
         self._report.blobs += 1
         self._report.copied += taken.moved
         self._report.linked += taken.linked

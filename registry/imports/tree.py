@@ -13,13 +13,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 from typing import Protocol, TypeVar
 
 from registry.domain.digest import ALGORITHMS, Digest
 from registry.domain.manifest import MAX_MANIFEST_SIZE, SCHEMA_1
 from registry.errors import DigestInvalid
 from registry.imports.ports import Body, DamagedError, NotThereError, RawManifest, StoppedError
+from registry.ports import Original
 
 T = TypeVar("T")
 
@@ -53,8 +53,8 @@ class TreeFiles(Protocol):
 
     def open(self, path: str) -> Readable: ...
 
-    def local(self, path: str) -> Path | None:
-        """The file itself, where it is one on this machine."""
+    def original(self, path: str) -> Original:
+        """The file or object itself."""
         ...
 
 
@@ -130,8 +130,8 @@ class TreeSource:
     async def referrers(self, _repository: str, _digest: Digest) -> Sequence[Digest]:
         return ()
 
-    async def file(self, digest: Digest) -> Path | None:
-        return self._files.local(_path(digest))
+    async def original(self, digest: Digest) -> Original:
+        return self._files.original(_path(digest))
 
     async def read(self, _repository: str, digest: Digest) -> Body:
         try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from registry.domain.changes import LinkBlob
 from registry.domain.digest import Digest
 from registry.domain.upload import check_digest
-from registry.ports import Changes
+from registry.ports import Changes, Original
 from registry.storage import files, hashing
 from registry.storage.file_upload import remove_files
 from registry.storage.files import DataDirectory, in_thread, translate
@@ -37,14 +37,16 @@ class FileAdopter:
         self._boot = boot
         self._changes = changes
 
-    async def adopt(self, repository: str, digest: Digest, file: Path) -> int | None:
-        """Make a file the blob `digest`; its size, or None where it cannot be linked.
+    async def adopt(self, repository: str, digest: Digest, original: Original) -> int | None:
+        """Make a file the blob `digest`; its size, or None where it is none or cannot be linked.
 
         Raises DigestInvalid where it has other bytes, OSError where it cannot be read, and whatever a change raises.
         """
+        if not isinstance(original, Path):
+            return None
         name = str(uuid.uuid4())
         loop = asyncio.get_running_loop()
-        descriptor = await loop.run_in_executor(self._executor, partial(self._link, file, name))
+        descriptor = await loop.run_in_executor(self._executor, partial(self._link, original, name))
         if descriptor is None:
             return None
         try:

@@ -7,7 +7,8 @@ from concurrent.futures import Executor
 from typing import Protocol
 
 from registry.domain.clock import Clock
-from registry.ports import BlobStore, Changes, Placer, Remains, SessionReader, StoredBytes, UploadStore
+from registry.ports import Adopter, BlobStore, Changes, Placer, Remains, SessionReader, StoredBytes, UploadStore
+from registry.storage.adopt import FileAdopter
 from registry.storage.blobs_fs import FileBlobs
 from registry.storage.files import DataDirectory
 from registry.storage.inspection import FileInspection, ObjectInspection
@@ -42,6 +43,10 @@ class Stores(Protocol):
 
     def placer(self, directory: DataDirectory) -> Placer:
         """For those who bring blobs from elsewhere."""
+        ...
+
+    def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
+        """For those who take over blobs that lie where ours do."""
         ...
 
 
@@ -79,6 +84,9 @@ class FileStores:
     def placer(self, directory: DataDirectory) -> Placer:
         return FilePlacer(directory, self._executor)
 
+    def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
+        return FileAdopter(directory, self._executor, self._boot, changes)
+
 
 class BucketStores:
     """A bucket beside the files: each blob is where its row says, new ones in the bucket where `into_bucket` says so.
@@ -92,6 +100,7 @@ class BucketStores:
         from registry.storage.s3.client import S3Client
 
         self._client = S3Client(settings)
+        self._endpoint = settings.endpoint
         self._into_bucket = into_bucket
         self._files = files
         self._executor = executor
@@ -134,3 +143,10 @@ class BucketStores:
         if not self._into_bucket:
             return self._files.placer(directory)
         return ObjectPlacer(self._client, directory, self._executor)
+
+    def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
+        from registry.storage.adopt_objects import ObjectAdopter
+
+        if not self._into_bucket:
+            return self._files.adopter(directory, changes)
+        return ObjectAdopter(self._client, self._endpoint, changes)

@@ -50,6 +50,8 @@ def test_from_a_bucket_into_files_and_into_another_bucket(s3_server: S3Server, t
     told = take("distribution", source, "--data", data, "--config", config, env=KEYS, status=1)
     assert ("sha256:" + layer, "damaged") in kinds(told["problems"])
     s3_server.boto().put_object(Bucket="moving-out", Key=key, Body=holdings.images[-1][1].layers[0].content)
+    assert told["bytes"]["linked"] > 0
+    assert told["bytes"]["copied"] == 0, "the store copies by itself"
     again = take("distribution", source, "--data", data, "--config", config, env=KEYS)
     assert again["blobs"] == 1
     assert fsck(data, "--deep", "--config", str(config)) == []

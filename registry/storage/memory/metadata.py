@@ -222,6 +222,9 @@ class MemoryMetadata:
         self._blobs[change.digest] = StoredBlob(Digest.parse(change.digest), change.size, change.location)
         if before is not None and before.location != change.location:
             self._give_up(before)
+        if change.location and not change.upload:
+            for leftover in object_remains(change.location):
+                self._leftovers.pop(leftover, None)
         if not change.location:
             self._garbage.discard(change.digest)
         return self._link(change.repository, change.digest)

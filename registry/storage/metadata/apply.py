@@ -107,6 +107,8 @@ def _link_blob(connection: Connection, change: LinkBlob, now: float) -> Outcome:
         if before.location != change.location:
             _give_up(connection, change.digest, before.location, now)
             connection.execute(sql.COUNT_UNLINK)
+    if change.location and not change.upload:  # planned, and not made by a session
+        sessions.forget(connection, ForgetLeftovers(object_remains(change.location)))
     if not change.location:
         connection.execute(sql.DROP_GARBAGE, {"d": change.digest})
     return _link(connection, _repository_made(connection, change.repository), change.digest, now)

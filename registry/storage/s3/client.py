@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from registry.domain.upload import StagedPart
@@ -69,6 +70,19 @@ class S3Client:
         except RefusedError as error:
             raise error.told("an object") from error
         self._check_encrypted(answer)
+
+    async def copy(self, bucket: str, source: str, key: str) -> bool:
+        """CopyObject from another bucket of the store; False where the store refuses it: it has no such object, our
+        credentials may not read it, or it is larger than 5 GiB. For taking over what was there before Shoal alone.
+        """
+        headers = {"x-amz-copy-source": quote(f"/{bucket}/{source}"), **self._encryption()}
+        try:
+            answer = await self._transport.call("PUT", key, headers=headers)
+        except RefusedError:
+            return False
+        self._check_encrypted(answer)
+        root = parsed(answer.content)  # an error can come with the status 200
+        return root is not None and name_of(root) == "CopyObjectResult"
 
     async def create_multipart(self, key: str) -> str:
         """CreateMultipartUpload; returns its id."""
