@@ -58,13 +58,13 @@ class Signer:
     ) -> dict[str, str]:
         """All headers of a request, with its signature."""
         request = AWSRequest(method=method, url=_with_query(url, query), headers=dict(headers))
-        _Headers(await self._frozen(), self._settings.region, self.skew).add_auth(request)
+        _Headers(await self._usable(), self._settings.region, self.skew).add_auth(request)
         return dict(request.headers.items())
 
     async def presigned(self, url: str, seconds: int) -> str:
         """An address that lets whoever has it GET the object for some time."""
         request = AWSRequest(method="GET", url=url)
-        _Query(await self._frozen(), self._settings.region, self.skew, seconds).add_auth(request)
+        _Query(await self._usable(), self._settings.region, self.skew, seconds).add_auth(request)
         return str(request.url)
 
     async def renewed(self, token: str) -> bool:
@@ -93,6 +93,11 @@ class Signer:
             aws_secret_access_key=self._settings.secret_key or None,
             region_name=self._settings.region,
         ).get_credentials()
+
+    async def _usable(self) -> Any:
+        """Without an empty token, which some services give: it would be signed, and stores refuse it."""
+        frozen = await self._frozen()
+        return frozen if frozen.token else frozen._replace(token=None)
 
     async def _frozen(self) -> Any:
         """The credentials of now. Those that expire are renewed by asking a server, in a thread: in good time while
