@@ -116,7 +116,7 @@ class FileUpload:
 
 
 def remove_files(directory: DataDirectory, upload_id: str) -> None:
-    """Drop a session; its state goes last, since it is what finds the rest."""
-    for kind in ("data", "draft", "probe", "state"):
+    """Drop a session, or what an interrupted command staged; the state goes last, since it is what finds the rest."""
+    for kind in ("data", "draft", "probe", "part", "state"):
         with suppress(FileNotFoundError):
             os.unlink(f"{directory.uploads}/{upload_id}.{kind}")  # noqa: PTH108 - a path object takes longer than the call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import threading
 import time
@@ -205,6 +206,14 @@ def stop_and_find_clean(server: ShoalServer, places: Places) -> None:
     server.stop()
     config = places.written(places.objects)
     assert fsck(server.data, "--deep", "--config", str(config), status=0) == []
+
+
+def test_what_a_killed_node_had_staged_goes(start_shoal: StartShoal) -> None:
+    server = start_shoal(settings={"uploads": {"expire_after": "1s"}, "collect": COLLECT})
+    staged = server.data / "uploads" / f"{uuid.uuid4().hex}.part"
+    staged.write_bytes(b"half of a blob")
+    os.utime(staged, (0, 0))
+    wait_until(lambda: not staged.exists())
 
 
 def test_damaged_blobs_stay_and_are_told(places: Places, start_shoal: StartShoal) -> None:
