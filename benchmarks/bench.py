@@ -89,7 +89,7 @@ class Bench:
         return row
 
     def placed(self, places: Places) -> Bench:
-        """The same with blobs elsewhere."""
+        """The same with blobs elsewhere; it has no layers of its own, which would overwrite ours."""
         return Bench(self.plan, self._folder, self._peer, self._profiler, self._progress, places)
 
     def fresh(self, load: Load) -> Sides:

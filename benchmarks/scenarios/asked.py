@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from benchmarks.bench import Bench, Side
-from benchmarks.load.content import LayerSource, image
+from benchmarks.load.content import Layer, LayerSource, image
 from benchmarks.load.http import Connection, LoadError
 from benchmarks.load.images import push_image
 from benchmarks.load.layers import REPOSITORY, closing
@@ -64,7 +64,7 @@ def requests(bench: Bench) -> Iterator[Row]:
     with recorded(_store(bench).endpoint) as recorder:
         placed = bench.placed(replace(_store(bench), endpoint=recorder.url))
         ours, peer = placed.fresh(lambda _server: 0.0)
-        sides = [_counted(placed, side, recorder) for side in (ours, peer) if side is not None]
+        sides = [_counted(side, bench.layers.next(), recorder) for side in (ours, peer) if side is not None]
     name = None if peer is None else peer.name
     for what in sides[0]:
         operations = sorted({operation for counts in sides for operation in counts[what]})
@@ -76,10 +76,9 @@ def requests(bench: Bench) -> Iterator[Row]:
     yield make_row("lists and copies in all of it", "requests", goal, unwanted[:1], name, unwanted[1:])
 
 
-def _counted(bench: Bench, side: Side[Server], recorder: StoreRecorder) -> dict[str, Counter[str]]:
+def _counted(side: Side[Server], layer: Layer, recorder: StoreRecorder) -> dict[str, Counter[str]]:
     """By what was done, what the store was asked."""
     counts: dict[str, Counter[str]] = {}
-    layer = bench.layers.next()
     with side.lend() as server, Connection(server.port) as connection:
 
         def count(what: str, work: Callable[[], object]) -> None:
@@ -89,9 +88,11 @@ def _counted(bench: Bench, side: Side[Server], recorder: StoreRecorder) -> dict[
 
         def push_layer() -> None:
             begun = connection.request("POST", f"/v2/{REPOSITORY}/blobs/uploads/")
-            connection.send_layer("PUT", closing(begun.location, layer.digest), layer, chunked=False)
+            answer = connection.send_layer("PUT", closing(begun.location, layer.digest), layer, chunked=False)
+            if answer.status != 201:
+                raise LoadError(f"the PUT was answered with {answer.status}: {answer.body[:300]!r}")
 
-        size = size_text(bench.plan.layer_size)
+        size = size_text(layer.size)
         count("push of a small image", lambda: push_image(connection, _IMAGE))
         count("pull of a small image", lambda: _pull(connection))
         count(f"push of {size}", push_layer)
