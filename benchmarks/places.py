@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -45,29 +46,37 @@ class OnDisk:
         return {"filesystem": {"rootdirectory": str(data)}}
 
 
+def _bucket_names() -> Iterator[str]:
+    """Of buckets that nobody else has."""
+    run = uuid.uuid4().hex[:8]
+    return (f"bench-{run}-{number}" for number in itertools.count(1))
+
+
 @dataclass(frozen=True)
 class ObjectStore:
     """A running S3 server; each run gets a bucket of its own. `redirect`: whether clients are sent to it."""
 
     endpoint: str
+    access_key: str = _KEY
+    secret_key: str = _SECRET
     redirect: bool = False
-    _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    _names: Iterator[str] = field(default_factory=_bucket_names)
 
     def ours(self) -> Mapping[str, str]:
         return {
             "SHOAL_STORAGE__KIND": "s3",
             "SHOAL_STORAGE__ENDPOINT": self.endpoint,
             "SHOAL_STORAGE__BUCKET": self._bucket(),
-            "SHOAL_STORAGE__ACCESS_KEY": _KEY,
-            "SHOAL_STORAGE__SECRET_KEY": _SECRET,
+            "SHOAL_STORAGE__ACCESS_KEY": self.access_key,
+            "SHOAL_STORAGE__SECRET_KEY": self.secret_key,
             "SHOAL_STORAGE__REDIRECT": "always" if self.redirect else "never",
         }
 
     def peers(self, data: Path) -> Mapping[str, object]:
         return {
             "s3": {
-                "accesskey": _KEY,
-                "secretkey": _SECRET,
+                "accesskey": self.access_key,
+                "secretkey": self.secret_key,
                 "region": _REGION,
                 "regionendpoint": self.endpoint,
                 "bucket": self._bucket(),
@@ -99,7 +108,7 @@ class ObjectStore:
         return True
 
     def _bucket(self) -> str:
-        name = f"bench-{next(self._numbers)}"
+        name = next(self._names)
         self._client().create_bucket(Bucket=name)
         return name
 
@@ -113,7 +122,7 @@ class ObjectStore:
             response_checksum_validation="when_required",
             retries={"max_attempts": 0},
         )
-        keys = {"aws_access_key_id": _KEY, "aws_secret_access_key": _SECRET}
+        keys = {"aws_access_key_id": self.access_key, "aws_secret_access_key": self.secret_key}
         return boto3.client("s3", endpoint_url=self.endpoint, region_name=_REGION, config=plain, **keys)
 
 

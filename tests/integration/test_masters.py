@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import random
+import shutil
 import threading
 import uuid
 from collections.abc import Iterator
@@ -127,3 +128,16 @@ def test_concurrent_moves_of_a_tag_have_an_order(masters: list[ShoalServer]) -> 
     answers = [requests.get(f"{node.url}{url}", timeout=10).content for node in masters]
     assert answers[0] == answers[1]
     assert answers[0] in [item.manifest.content for item in images]
+
+
+def test_a_node_that_lost_its_data_directory_starts_with_an_empty_one(masters: list[ShoalServer]) -> None:
+    item = small_image(7)
+    lost, other = masters
+    with RegistryClient(lost.url) as client:
+        client.push_image(REPO, item, "kept")
+    lost.kill()
+    shutil.rmtree(lost.data)
+    lost.restart()
+    for node in (lost, other):
+        with RegistryClient(node.url) as client:
+            client.check_image(REPO, item, "kept")
