@@ -38,9 +38,9 @@ def postgres(programs: Path) -> Iterator[str]:
         home = folder / "home"
         home.mkdir(mode=0o700)
         _give_to_postgres(folder, home)
-        initdb = _as_postgres(programs / "initdb", "-D", home, "-U", "shoal", "--auth=trust", "--no-sync")
+        initdb = as_postgres(programs / "initdb", "-D", home, "-U", "shoal", "--auth=trust", "--no-sync")
         subprocess.run(initdb, cwd="/", check=True, capture_output=True)
-        command = _as_postgres(programs / "postgres", "-D", home, "-h", "127.0.0.1", "-p", port, "-k", folder)
+        command = as_postgres(programs / "postgres", "-D", home, "-h", "127.0.0.1", "-p", port, "-k", folder)
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(command, cwd="/", stdout=log, stderr=log, start_new_session=True)
         try:
@@ -61,7 +61,8 @@ def _give_to_postgres(folder: Path, home: Path) -> None:
             os.chown(path, owner.pw_uid, owner.pw_gid)
 
 
-def _as_postgres(program: Path, *arguments: object) -> list[str]:
+def as_postgres(program: Path, *arguments: object) -> list[str]:
+    """A command that is not run as root."""
     drop = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
     return [*drop, str(program), *map(str, arguments)]
 

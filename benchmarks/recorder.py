@@ -6,15 +6,16 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
 
 import aiohttp
 import yarl
 from aiohttp import web
 
-_HOP = ("connection", "keep-alive", "transfer-encoding", "server", "date")
+HOP = ("connection", "keep-alive", "transfer-encoding", "server", "date")
 _PIECE = 256 * 1024
 _PATIENCE = 30.0
 LISTS_AND_COPIES = ("ListObjects", "CopyObject", "UploadPartCopy")
@@ -46,7 +47,10 @@ def operation_of(method: str, url: yarl.URL, copies: bool = False) -> str:
 
 
 class StoreRecorder:
-    """Use recorded(). Bodies pass through in pieces; what was asked is in `asked`."""
+    """Between a registry and its store, on a port of 127.0.0.1 and in a thread of its own until the block ends.
+
+    Bodies pass through in pieces; what was asked is in `asked`.
+    """
 
     def __init__(self, target: str) -> None:
         self.asked: list[Asked] = []
@@ -54,29 +58,35 @@ class StoreRecorder:
         self._target = target
         self._ready, self._ended = threading.Event(), asyncio.Event()
         self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def counts(self) -> Counter[str]:
+    def __enter__(self) -> Self:
+        self._thread.start()
+        if not self._ready.wait(_PATIENCE):
+            raise TimeoutError("what stands before the store did not start")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(_PATIENCE)
+
+    def operations(self) -> Counter[str]:
         return Counter(asked.operation for asked in self.asked)
 
     def waited(self, start: float, stop: float) -> float:
         """For how many of the seconds between two moments some request had no answer yet."""
         return covered([(max(asked.start, start), min(asked.stop, stop)) for asked in self.asked])
 
-    def run(self) -> None:
+    def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
         self._loop.close()
 
-    def wait_until_ready(self) -> None:
-        if not self._ready.wait(_PATIENCE):
-            raise TimeoutError("the recorder before the store did not start")
-
-    def end(self) -> None:
-        self._loop.call_soon_threadsafe(self._ended.set)
-
     async def _serve(self) -> None:
         connector = aiohttp.TCPConnector(limit=0)
-        async with aiohttp.ClientSession(auto_decompress=False, connector=connector) as self._session:
-            runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=1)
+        async with aiohttp.ClientSession(auto_decompress=False, connector=connector) as self.session:
+            runner = web.ServerRunner(web.Server(self.answer), shutdown_timeout=1)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()
@@ -85,16 +95,16 @@ class StoreRecorder:
             await self._ended.wait()
             await runner.cleanup()
 
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         start = time.monotonic()
         url = yarl.URL(f"{self._target}{request.raw_path}", encoded=True)
         body = request.content.iter_chunked(_PIECE) if request.body_exists else None
-        async with self._session.request(
+        async with self.session.request(
             request.method, url, headers=request.headers, data=body, skip_auto_headers=("Content-Type",),
             allow_redirects=False,
         ) as answer:  # fmt: skip
             response = web.StreamResponse(status=answer.status)
-            response.headers.extend((k, v) for k, v in answer.headers.items() if k.lower() not in _HOP)
+            response.headers.extend((k, v) for k, v in answer.headers.items() if k.lower() not in HOP)
             await response.prepare(request)
             if request.method != "HEAD":
                 async for piece in answer.content.iter_chunked(_PIECE):
@@ -112,17 +122,3 @@ def covered(spans: Sequence[tuple[float, float]]) -> float:
         total += max(0.0, stop - max(start, reached))
         reached = max(reached, stop)
     return total
-
-
-@contextmanager
-def recorded(target: str) -> Iterator[StoreRecorder]:
-    """A recorder on a port of 127.0.0.1, in a thread of its own, until the block ends."""
-    recorder = StoreRecorder(target)
-    thread = threading.Thread(target=recorder.run, daemon=True)
-    thread.start()
-    try:
-        recorder.wait_until_ready()
-        yield recorder
-    finally:
-        recorder.end()
-        thread.join(_PATIENCE)

@@ -178,7 +178,6 @@ class _StorageMove:
             log.error("the settings were not read again: they have an error", error=str(error))
 
     async def _use(self, storage: StorageSettings) -> None:
-        self._process.access_log.close()
         self._process.configure(self._process.settings.model_copy(update={"storage": storage}))
         if self.use_settings is not None:
             await self.use_settings()
@@ -234,7 +233,6 @@ def _reload(process: Process, reload: Callable[[], Settings]) -> None:
         log.warning("these settings change with the next start only", settings=changed)
     settings = _with_fixed(settings, process.settings)
     try:
-        process.access_log.close()
         process.configure(settings)
     except StartupError as error:
         log.error("the settings were not read again: they have an error", error=str(error))
@@ -268,7 +266,6 @@ async def _worker(
     process = Process(Settings.model_validate_json(told), Metrics(Path(metrics_directory), __version__), commits)
 
     def configure(settings_json: str) -> None:
-        process.access_log.close()
         process.configure(Settings.model_validate_json(settings_json))
         listener.answer = process.dispatcher(process.routes(node, node))
 

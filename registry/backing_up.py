@@ -98,7 +98,7 @@ async def _restore(settings: Settings, directory: DataDirectory, restorer: Resto
     try:
         await chosen.check_at_start()
         placer = chosen.placer(directory)
-        await restorer.blobs(placer, executor, jobs)
+        await restorer.blobs(placer, jobs)
         file = restorer.database(directory.restoring, placer)
     finally:
         await chosen.close()

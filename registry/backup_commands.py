@@ -132,14 +132,11 @@ def _run(work: Callable[[Report], None], as_json: bool, said: str) -> None:
 def _show(report: Report, said: str) -> None:
     from rich.console import Console
     from rich.filesize import decimal
-    from rich.table import Table
-    from rich.text import Text
+
+    from registry.terminal import problems_table
 
     console = Console()
     console.print(f"{report.blobs} blobs, of them {report.copied} copied ({decimal(report.size)}).")
     if report.problems:
-        table = Table("what", "wrong with it")
-        for what, reason in sorted(report.problems.items()):
-            table.add_row(*(Text(cell, overflow="fold") for cell in (what, reason)))
-        console.print(table)
+        console.print(problems_table("what", "wrong with it", report.problems))
     console.print(said if not report.problems else f"{said} Something is wrong with what the table names.")

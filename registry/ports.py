@@ -6,6 +6,7 @@ Adapters live in `registry.storage`; each of these ports has a fake for tests in
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
@@ -18,6 +19,9 @@ from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
 from registry.domain.events import JournalEvent
 from registry.domain.upload import Leftover, UploadSession, UploadState
+from registry.errors import StorageFailure
+
+_SLICE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,22 @@ class StoredBlob:
 
 @dataclass(frozen=True, slots=True)
 class BlobFile:
-    """The bytes of a blob as an open file; whoever opened it closes it."""
+    """The bytes of a blob as an open file; whoever opened it closes it. A BlobStream too, for who wants the bytes."""
 
     fd: int
     size: int
+
+    async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
+        """Raises StorageFailure, also where there are fewer bytes."""
+        while start < stop:
+            try:
+                chunk = await asyncio.to_thread(os.pread, self.fd, min(_SLICE, stop - start), start)
+            except OSError as error:
+                raise StorageFailure("the file of a blob cannot be read", {"error": error.strerror or ""}) from error
+            if not chunk:
+                raise StorageFailure("the file of a blob is shorter than it should be")
+            yield chunk
+            start += len(chunk)
 
     def close(self) -> None:
         os.close(self.fd)

@@ -67,16 +67,19 @@ class Process:
         self.soft_state = _soft_state(settings.redis.url)
         self.settings = settings
         self._former: list[Stores] = []
+        self.access_log = AccessLog(settings.log.level, settings.log.format)
         self.configure(settings)
 
     def configure(self, settings: Settings) -> None:
         """Take over the settings that can change while the process runs. Raises StartupError, and changes nothing."""
-        if settings.storage != self.settings.storage:
-            now = parts.stores_of(settings.storage, self.executor)
+        before, now = self.settings.storage, settings.storage
+        if (parts.bucket(now), now.kind) != (parts.bucket(before), before.kind):
+            other = parts.stores_of(now, self.executor)
             self._former.append(self.stores)  # requests that run go on with it
-            self.stores = now
+            self.stores = other
         self.settings = settings
         configure_logs(settings.log.level, settings.log.format)
+        self.access_log.close()
         self.access_log = AccessLog(settings.log.level, settings.log.format)
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
         self.blobs = self.stores.blobs(self.directory, settings.storage.cache, self.metrics.blob_damaged)

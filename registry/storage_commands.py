@@ -66,16 +66,14 @@ def move(target: Path, config: Path | None, data: str | None, as_json: bool) -> 
 def _show(done: StorageMove) -> None:
     from rich.console import Console
     from rich.filesize import decimal
-    from rich.table import Table
     from rich.text import Text
+
+    from registry.terminal import problems_table
 
     console = Console()
     where = "in the bucket" if done.into_bucket else "files"
     console.print(f"{done.blobs} blobs ({decimal(done.size)}) were moved and are {where} now.")
     if done.problems:
-        table = Table("stayed where it was", "because")
-        for digest, reason in sorted(done.problems.items()):
-            table.add_row(*(Text(cell, overflow="fold") for cell in (digest, reason)))
-        console.print(table)
+        console.print(problems_table("stayed where it was", "because", done.problems))
         console.print("Push these images again, then run this again.")
     console.print(Text(f"Start the nodes with {done.settings} from now on."))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 _EVERY = 0.2  # seconds
 
@@ -44,3 +46,11 @@ def bar(what: str, stand: Callable[[], Stand]) -> Iterator[None]:
         finally:
             ended.set()
             thread.join()
+
+
+def problems_table(what: str, why: str, problems: Mapping[str, str]) -> Table:
+    """Each thing that has a problem, in order, under the heading `what`."""
+    table = Table(what, why)
+    for name, reason in sorted(problems.items()):
+        table.add_row(*(Text(cell, overflow="fold") for cell in (name, reason)))
+    return table

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import postgres
+from benchmarks.database import postgres_programs
 from tests.harness.ceph import CephServer
 from tests.harness.postgres import PostgresServer
 from tests.harness.s3 import S3Server, SeaweedServer
@@ -71,7 +71,7 @@ def present(name: str) -> bool:
     if name == "root":
         return os.geteuid() == 0
     if name == "postgres":
-        return postgres.programs() is not None
+        return postgres_programs() is not None
     if name.startswith("python:"):
         return importlib.util.find_spec(name.removeprefix("python:")) is not None
     return shutil.which(name) is not None

@@ -15,7 +15,7 @@ from benchmarks.load.layers import REPOSITORY, closing
 from benchmarks.places import ObjectStore
 from benchmarks.plan import MB, size_text
 from benchmarks.processes import Server
-from benchmarks.recorder import LISTS_AND_COPIES, StoreRecorder, recorded
+from benchmarks.recorder import LISTS_AND_COPIES, StoreRecorder
 from benchmarks.report import Goal, Row, make_row
 
 _IMAGE = image("bench/image", "latest", seed=0, layers=1)
@@ -25,7 +25,7 @@ _FINISHES = 3
 def endings(bench: Bench) -> Iterator[Row]:
     """From the last byte that a client sends to its 201, for a large blob and a small one."""
     large = 2 * bench.plan.layer_size
-    with recorded(_store(bench).endpoint) as recorder, bench.directory() as folder:
+    with StoreRecorder(_store(bench).endpoint) as recorder, bench.directory() as folder:
         placed = bench.placed(replace(_store(bench), endpoint=recorder.url))
         shares: list[float] = []
 
@@ -61,7 +61,7 @@ def _ending(server: Server, source: LayerSource) -> tuple[float, float]:
 
 def requests(bench: Bench) -> Iterator[Row]:
     """How often each operation is asked for, by us and by the peer."""
-    with recorded(_store(bench).endpoint) as recorder:
+    with StoreRecorder(_store(bench).endpoint) as recorder:
         placed = bench.placed(replace(_store(bench), endpoint=recorder.url))
         ours, peer = placed.fresh(lambda _server: 0.0)
         sides = [_counted(side, bench.layers.next(), recorder) for side in (ours, peer) if side is not None]
@@ -84,7 +84,7 @@ def _counted(side: Side[Server], layer: Layer, recorder: StoreRecorder) -> dict[
         def count(what: str, work: Callable[[], object]) -> None:
             recorder.asked.clear()
             work()
-            counts[what] = recorder.counts()
+            counts[what] = recorder.operations()
 
         def push_layer() -> None:
             begun = connection.request("POST", f"/v2/{REPOSITORY}/blobs/uploads/")

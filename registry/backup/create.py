@@ -8,10 +8,10 @@ which little is left to copy.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -21,12 +21,10 @@ from registry.backup import database
 from registry.backup.directory import DATABASE, BackupDirectory, Snapshot, name_of
 from registry.backup.report import Report
 from registry.errors import BlobUnknown, DigestInvalid, RegistryError, SizeInvalid, StartupError, StorageFailure
-from registry.ports import BlobFile, BlobStore, Inventory, StoredBlob, reading
-from registry.storage.staged_file import StagedFile
+from registry.ports import BlobStore, Inventory, StoredBlob, reading
 
 T = TypeVar("T")
 _TRIES = 10
-_SLICE = 1024 * 1024
 _DAMAGED = (BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure)
 
 CopyDatabase = Callable[[Path], int]
@@ -115,31 +113,20 @@ class Creator:
                     blob = now  # it was pushed anew, or moved, and is somewhere else
 
     async def _copy(self, blob: StoredBlob) -> None:
-        opened = await self._blobs.open(blob)
-        try:
-            with await self._in_thread(partial(self._backup.stage, blob.digest)) as staged:
-                if isinstance(opened, BlobFile):
-                    await self._in_thread(partial(_copy_file, opened, staged))
-                else:
-                    async with reading(opened.read(0, blob.size)) as chunks:
-                        async for chunk in chunks:
-                            await self._in_thread(partial(staged.write, chunk))
-                target = self._backup.blob(blob.digest)
-                await self._in_thread(partial(staged.publish, blob.digest, blob.size, target))
-        finally:
-            opened.close()
+        with (
+            closing(await self._blobs.open(blob)) as opened,
+            await self._in_thread(partial(self._backup.stage, blob.digest)) as staged,
+        ):
+            async with reading(opened.read(0, blob.size)) as chunks:
+                async for chunk in chunks:
+                    await self._in_thread(partial(staged.write, chunk))
+            target = self._backup.blob(blob.digest)
+            await self._in_thread(partial(staged.publish, blob.digest, blob.size, target))
         self._report.copied += 1
         self._report.size += blob.size
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-
-
-def _copy_file(blob: BlobFile, staged: StagedFile) -> None:
-    position = 0
-    while chunk := os.pread(blob.fd, _SLICE, position):
-        staged.write(chunk)
-        position += len(chunk)
 
 
 def _told(error: RegistryError) -> str:

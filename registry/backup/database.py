@@ -19,7 +19,6 @@ from registry.ports import StoredBlob
 from registry.storage.metadata import journal, sqlite
 from registry.storage.metadata.schema import blobs, garbage, head, leftovers, uploads
 
-_SLICE = 1024 * 1024
 _PAGE = 1000
 
 
@@ -65,11 +64,8 @@ def totals(file: Path) -> tuple[int, int]:
 
 
 def hash_of(file: Path) -> str:
-    running = hashlib.sha256()
     with file.open("rb") as opened:
-        while chunk := opened.read(_SLICE):
-            running.update(chunk)
-    return running.hexdigest()
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def pages(found: Iterable[StoredBlob]) -> Iterator[list[StoredBlob]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
-from collections.abc import AsyncIterator
-from concurrent.futures import Executor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +13,9 @@ from registry.backup import database
 from registry.backup.directory import DATABASE, BackupDirectory, Snapshot
 from registry.backup.report import Report
 from registry.errors import DigestInvalid, SizeInvalid, StartupError
-from registry.ports import Placer, StoredBlob, reading
+from registry.ports import BlobFile, Placer, StoredBlob, reading
 from registry.storage.files import sync_directory
 from registry.storage.metadata import sqlite
-
-_SLICE = 1024 * 1024
 
 
 class Restorer:
@@ -29,7 +26,7 @@ class Restorer:
         self._snapshot = snapshot
         self._report = report
 
-    async def blobs(self, placer: Placer, executor: Executor, jobs: int) -> None:
+    async def blobs(self, placer: Placer, jobs: int) -> None:
         """Place every blob, `jobs` at a time; what an interrupted restore has placed is there. Raises StartupError."""
         file = self._backup.database(self._snapshot)
         self._report.snapshot, self._report.expected = self._snapshot.name, self._snapshot.blobs
@@ -39,21 +36,23 @@ class Restorer:
         for page in database.pages(database.blobs_of(file)):
             async with asyncio.TaskGroup() as group:
                 for blob in page:
-                    group.create_task(self._restored(_placed(placer, blob), placer, executor, slots))
+                    group.create_task(self._restored(_placed(placer, blob), placer, slots))
 
-    async def _restored(self, blob: StoredBlob, placer: Placer, executor: Executor, slots: asyncio.Semaphore) -> None:
+    async def _restored(self, blob: StoredBlob, placer: Placer, slots: asyncio.Semaphore) -> None:
         async with slots:
             self._report.blobs += 1
             if await placer.has(blob):
                 return
+            digest = str(blob.digest)
+            if not self._backup.has(blob):
+                if digest not in self._snapshot.problems:
+                    raise _damaged(blob, "is missing or has another size in the backup")
+                self._report.problems[digest] = self._snapshot.problems[digest]
+                return
             try:
-                async with reading(_chunks(self._backup.blob(blob.digest), executor)) as chunks:
-                    await placer.place(blob, chunks)
-            except FileNotFoundError:
-                if str(blob.digest) in self._snapshot.problems:
-                    self._report.problems[str(blob.digest)] = self._snapshot.problems[str(blob.digest)]
-                    return
-                raise _damaged(blob, "is missing in the backup") from None
+                with closing(BlobFile(os.open(self._backup.blob(blob.digest), os.O_RDONLY), blob.size)) as file:
+                    async with reading(file.read(0, file.size)) as chunks:
+                        await placer.place(blob, chunks)
             except (DigestInvalid, SizeInvalid):
                 raise _damaged(blob, "has other bytes in the backup") from None
             self._report.copied += 1
@@ -73,16 +72,6 @@ class Restorer:
 def _placed(placer: Placer, blob: StoredBlob) -> StoredBlob:
     """Where a blob comes: the same at each try, so that a second one finds what the first one did."""
     return replace(blob, location=placer.new_location(f"{blob.digest.hex}-{blob.digest.algorithm}"))
-
-
-async def _chunks(path: Path, executor: Executor) -> AsyncIterator[bytes]:
-    loop = asyncio.get_running_loop()
-    descriptor = await loop.run_in_executor(executor, os.open, path, os.O_RDONLY)
-    try:
-        while chunk := await loop.run_in_executor(executor, os.read, descriptor, _SLICE):
-            yield chunk
-    finally:
-        os.close(descriptor)
 
 
 def begin(mark: Path, snapshot: Snapshot) -> Path:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from functools import partial
 
 from registry.backup import database
 from registry.backup.directory import BackupDirectory, Snapshot
 from registry.backup.report import Report
 from registry.errors import StartupError
 from registry.ports import StoredBlob
-
-_SLICE = 1024 * 1024
+from registry.storage.inspection import digest_of_file
 
 
 def verify(backup: BackupDirectory, snapshots: Sequence[Snapshot], executor: Executor, report: Report) -> None:
@@ -29,24 +28,19 @@ def verify(backup: BackupDirectory, snapshots: Sequence[Snapshot], executor: Exe
         except (OSError, StartupError) as error:
             report.problems[snapshot.name] = str(error)
     report.expected = len(wanted)
-    for problem in executor.map(lambda blob: _wrong_with(backup, blob, report), wanted.values()):
-        if problem is not None:
-            digest, reason = problem
-            report.problems[digest] = reason
+    for digest, problem in zip(wanted, executor.map(partial(_wrong_with, backup), wanted.values()), strict=True):
+        report.blobs += 1
+        if problem:
+            report.problems[digest] = problem
 
 
-def _wrong_with(backup: BackupDirectory, blob: StoredBlob, report: Report) -> tuple[str, str] | None:
-    report.blobs += 1
-    running, size = hashlib.new(blob.digest.algorithm), 0
+def _wrong_with(backup: BackupDirectory, blob: StoredBlob) -> str:
     try:
-        with backup.blob(blob.digest).open("rb") as file:
-            while chunk := file.read(_SLICE):
-                running.update(chunk)
-                size += len(chunk)
-    except FileNotFoundError:
-        return str(blob.digest), "it is not there; `shoal backup create` copies it again"
+        found = digest_of_file(backup.blob(blob.digest), blob.digest.algorithm)
     except OSError as error:
-        return str(blob.digest), f"it cannot be read: {error.strerror}"
-    if size != blob.size or running.hexdigest() != blob.digest.hex:
-        return str(blob.digest), "it has other bytes: remove its file, and `shoal backup create` copies it again"
-    return None
+        return f"it cannot be read: {error.strerror}"
+    if found is None:
+        return "it is not there; `shoal backup create` copies it again"
+    return (
+        "" if found == blob.digest else "it has other bytes: remove its file, and `shoal backup create` copies it again"
+    )

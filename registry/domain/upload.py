@@ -93,6 +93,11 @@ ANY_MULTIPART = "*"
 """The multipart uploads of a key whose numbers nobody wrote down: a node died just as it began one."""
 
 
+def object_key(name: str) -> str:
+    """Where an object lies that nobody else names so."""
+    return f"blobs/{name[:2]}/{name}"
+
+
 def object_remains(key: str) -> tuple[Leftover, ...]:
     """What the store may hold of an object that somebody was about to make."""
     return Leftover(key), Leftover(key, ANY_MULTIPART)

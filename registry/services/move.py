@@ -8,18 +8,17 @@ nobody needs then go as all such bytes do: files with the collector's next round
 from __future__ import annotations
 
 import asyncio
-import os
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 
 from registry.domain.changes import MoveBlob, PlanObject
 from registry.domain.move import StorageMove
 from registry.errors import BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure
-from registry.ports import BlobFile, BlobStore, BlobStream, Changes, Leases, MoveReader, Placer, StoredBlob, reading
+from registry.ports import BlobStore, Changes, Leases, MoveReader, Placer, StoredBlob, reading
 
 _AT_ONCE = 4
-_SLICE = 1024 * 1024
 _DAMAGED = (BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure)
 
 
@@ -77,26 +76,8 @@ class Mover:
         target = replace(blob, location=self._placer.new_location(uuid.uuid4().hex))
         if target.location:
             await self._changes.submit(PlanObject(target.location))
-        opened = await self._blobs.open(blob)
-        try:
-            async with self._leases.hold(blob.digest), reading(_chunks(opened)) as chunks:
+        with closing(await self._blobs.open(blob)) as opened:
+            async with self._leases.hold(blob.digest), reading(opened.read(0, blob.size)) as chunks:
                 await self._placer.place(target, chunks)
                 moved = await self._changes.submit(MoveBlob(str(blob.digest), blob.location, target.location))
-        finally:
-            opened.close()
         return blob.size if moved.changed else None
-
-
-async def _chunks(opened: BlobFile | BlobStream) -> AsyncIterator[bytes]:
-    if not isinstance(opened, BlobFile):
-        async with reading(opened.read(0, opened.size)) as chunks:
-            async for chunk in chunks:
-                yield chunk
-        return
-    position = 0
-    while position < opened.size:
-        chunk = await asyncio.to_thread(os.pread, opened.fd, min(_SLICE, opened.size - position), position)
-        if not chunk:
-            raise StorageFailure("its file is shorter than it should be")
-        position += len(chunk)
-        yield chunk

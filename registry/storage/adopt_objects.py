@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import uuid
-from asyncio import to_thread
 
 from registry.domain.changes import LinkBlob, PlanObject
 from registry.domain.digest import Digest
-from registry.domain.upload import check_digest
-from registry.ports import Changes, Original, StoredObject
-from registry.storage.s3.client import NoSuchObjectError, S3Client
+from registry.domain.upload import check_digest, object_key
+from registry.ports import Changes, Original, StoredBlob, StoredBytes, StoredObject
+from registry.storage.s3.client import S3Client
 
 
 class ObjectAdopter:
-    """Copies within one store into the bucket of blobs, by CopyObject. `endpoint`: of that store."""
+    """Copies within one store into the bucket of blobs, by CopyObject. `endpoint`: of that store; `stored` reads what
+    lies in the bucket."""
 
-    def __init__(self, client: S3Client, endpoint: str, changes: Changes) -> None:
+    def __init__(self, client: S3Client, endpoint: str, stored: StoredBytes, changes: Changes) -> None:
         self._client = client
+        self._stored = stored
         self._endpoint = endpoint
         self._changes = changes
 
@@ -29,23 +29,14 @@ class ObjectAdopter:
         """
         if not isinstance(original, StoredObject) or original.endpoint.rstrip("/") != self._endpoint.rstrip("/"):
             return None
-        name = uuid.uuid4().hex
-        key = f"blobs/{name[:2]}/{name}"
+        key = object_key(uuid.uuid4().hex)
         await self._changes.submit(PlanObject(key))
         if not await self._client.copy(original.bucket, original.key, key):
             return None
         size = await self._client.head(key)
-        if size is None:
+        found = None if size is None else await self._stored.digest(StoredBlob(digest, size, key))
+        if size is None or found is None:
             return None
-        await self._verify(digest, key, size)
+        check_digest(digest, found)
         await self._changes.submit(LinkBlob(repository, str(digest), size, key))
         return size
-
-    async def _verify(self, digest: Digest, key: str, size: int) -> None:
-        running = hashlib.new(digest.algorithm)
-        try:
-            async for chunk in self._client.read(key, 0, size, size):
-                await to_thread(running.update, chunk)
-        except NoSuchObjectError as error:
-            raise FileNotFoundError(str(error)) from error
-        check_digest(digest, Digest(digest.algorithm, running.hexdigest()))

@@ -11,14 +11,15 @@ written to: so damage is found at the first use after a start.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
+from contextlib import closing, suppress
 from functools import partial
 
 import structlog
 
 from registry.domain.digest import Digest
+from registry.errors import StorageFailure
 from registry.ports import BlobFile, BlobStore, BlobStream, StoredBlob, reading
 from registry.storage.cache_directory import CacheDirectory, Identity
 from registry.storage.cache_fill import CacheUnusableError, Fill
@@ -28,7 +29,6 @@ from registry.storage.files import DataDirectory, in_thread
 log = structlog.get_logger(__name__)
 
 _MOST_REMEMBERED = 100_000
-_CHUNK = 512 * 1024
 
 
 class CachedBlobs:
@@ -148,9 +148,11 @@ class CachedStream:
         fill = self._cache.fill(self._blob, begin=False)
         if fill is None:
             if (file := await self._cache.cached(self._blob)) is not None:  # a fill has ended since this was opened
-                async for chunk in _chunks(file, start, stop):
-                    start += len(chunk)
-                    yield chunk
+                with closing(file), suppress(StorageFailure):  # where it fails, the rest comes from the store
+                    async with reading(file.read(start, stop)) as chunks:
+                        async for chunk in chunks:
+                            start += len(chunk)
+                            yield chunk
             else:
                 fill = self._cache.fill(self._blob, begin=whole)
         if fill is not None and fill.has(start):
@@ -165,18 +167,3 @@ class CachedStream:
             async with reading(self._source.read(start, stop)) as chunks:
                 async for chunk in chunks:
                     yield chunk
-
-
-async def _chunks(file: BlobFile, start: int, stop: int) -> AsyncIterator[bytes]:
-    """Bytes of a file, which is closed then; fewer where it became shorter or cannot be read."""
-    try:
-        while start < stop:
-            chunk = await asyncio.to_thread(os.pread, file.fd, min(_CHUNK, stop - start), start)
-            if not chunk:
-                return
-            yield chunk
-            start += len(chunk)
-    except OSError as error:
-        log.warning("the cache cannot be read", error=str(error))
-    finally:
-        file.close()

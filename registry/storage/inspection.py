@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from registry.storage.s3.client import S3Client
 
 T = TypeVar("T")
-_READ_SIZE = 1024 * 1024
 
 
 class FileInspection:
@@ -37,7 +36,7 @@ class FileInspection:
 
     async def digest(self, blob: StoredBlob) -> Digest | None:
         path = self._directory.blob(blob.digest)
-        return await self._in_thread(partial(_digest_of, path, blob.digest.algorithm))
+        return await self._in_thread(partial(digest_of_file, path, blob.digest.algorithm))
 
     async def files(self) -> AsyncIterator[Sequence[StoredBlob]]:
         for algorithm, shelf in self._directory.shelves():
@@ -90,15 +89,13 @@ class ObjectInspection:
         await self._files.remove(digest)
 
 
-def _digest_of(path: Path, algorithm: str) -> Digest | None:
-    running = hashlib.new(algorithm)
+def digest_of_file(path: Path, algorithm: str) -> Digest | None:
+    """None where there is no such file; raises OSError where it cannot be read."""
     try:
-        with path.open("rb", buffering=0) as file:
-            while chunk := file.read(_READ_SIZE):
-                running.update(chunk)
+        with path.open("rb") as file:
+            return Digest(algorithm, hashlib.file_digest(file, algorithm).hexdigest())
     except FileNotFoundError:
         return None
-    return Digest(algorithm, running.hexdigest())
 
 
 def _blobs_in(algorithm: str, shelf: Path) -> list[StoredBlob]:

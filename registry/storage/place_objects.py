@@ -8,7 +8,7 @@ from contextlib import closing
 from functools import partial
 
 from registry.domain.parts import part_size
-from registry.domain.upload import StagedPart, check_digest
+from registry.domain.upload import StagedPart, check_digest, object_key
 from registry.errors import SizeInvalid
 from registry.ports import StoredBlob
 from registry.storage import hashing
@@ -26,7 +26,7 @@ class ObjectPlacer:
         self._executor = executor
 
     def new_location(self, name: str) -> str:
-        return f"blobs/{name[:2]}/{name}"
+        return object_key(name)
 
     async def has(self, blob: StoredBlob) -> bool:
         return await self._client.head(blob.location) == blob.size

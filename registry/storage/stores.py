@@ -149,4 +149,4 @@ class BucketStores:
 
         if not self._into_bucket:
             return self._files.adopter(directory, changes)
-        return ObjectAdopter(self._client, self._endpoint, changes)
+        return ObjectAdopter(self._client, self._endpoint, self.inspection(directory), changes)

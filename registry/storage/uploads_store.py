@@ -18,7 +18,7 @@ import structlog
 
 from registry.domain.changes import BeginUpload, EndUpload, HoldUpload
 from registry.domain.clock import Clock
-from registry.domain.upload import UploadSession, UploadState
+from registry.domain.upload import UploadSession, UploadState, object_key
 from registry.errors import BlobUploadUnknown, RegistryError, Unavailable, UploadBusy
 from registry.ports import AbandonedUpload, Changes, SessionReader
 from registry.storage.files import DataDirectory
@@ -58,10 +58,8 @@ class StoreUploads:
         self._directory.check_room()
         if self._client.is_down:
             raise Unavailable("the object store does not answer; try again later")
-        name = uuid.uuid4().hex
-        session = UploadSession(
-            str(uuid.uuid4()), repository, algorithm, f"blobs/{name[:2]}/{name}", last_byte=self._clock()
-        )
+        key = object_key(uuid.uuid4().hex)
+        session = UploadSession(str(uuid.uuid4()), repository, algorithm, key, last_byte=self._clock())
         await self._changes.submit(BeginUpload(session))
         return session.state
 
@@ -98,20 +96,28 @@ class StoreUploads:
 
         Raises UploadBusy where the holder goes on holding it.
         """
-        held_until = (await self._session(repository, upload_id)).held_until
-        holder, is_busy = secrets.token_hex(8), False
-        give_up = time.monotonic() + self._patience
+        await self._session(repository, upload_id)
+        holder, give_up = secrets.token_hex(8), time.monotonic() + self._patience
         while True:
             now = self._clock()
             try:
                 await self._changes.submit(HoldUpload(upload_id, repository, holder, now, now + HOLD_FOR))
                 return await self._session(repository, upload_id)
             except UploadBusy:
-                found = (await self._session(repository, upload_id)).held_until
-                if (is_busy and found > held_until) or time.monotonic() > give_up:
+                if not await self._let_go_of(repository, upload_id, give_up):
                     raise
-                held_until, is_busy = found, True
+
+    async def _let_go_of(self, repository: str, upload_id: str, give_up: float) -> bool:
+        """Wait until nobody holds a session; False where its holder renews the hold, or it takes too long."""
+        first = await self._session(repository, upload_id)
+        while time.monotonic() < give_up:
+            found = await self._session(repository, upload_id)
+            if not found.holder or found.held_until <= self._clock():
+                return True
+            if found.held_until > first.held_until:
+                return False
             await asyncio.sleep(_PAUSE)
+        return False
 
     async def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
         for found in await self._reader.idle_uploads(before):

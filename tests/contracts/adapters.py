@@ -144,18 +144,24 @@ async def lease_sides(kind: str) -> AsyncIterator[LeaseSides]:
 class Stores:
     """Where uploads are staged and where they become blobs.
 
-    `age(upload_id, seconds)`: let the last byte of a session be that much older; `damage(digest, content)`: put
-    other bytes in the place of a blob; `full()`: the same uploads on a disk without room; `now()`: the store's time;
-    `link(change)`: make the row of a blob, where that is what ends its session.
+    `age(upload_id, seconds)`: let the last byte of a session be that much older; `full()`: the same uploads on a
+    disk without room; `now()`: the store's time; `link(change)`: make the row of a blob, where that is what ends its
+    session.
     """
 
     uploads: UploadStore
     blobs: BlobStore
     age: Callable[[str, float], None]
-    damage: Callable[[Digest, bytes], None]
     full: Callable[[], UploadStore]
     now: Callable[[], float]
     link: Callable[[LinkBlob], Awaitable[object]]
+
+
+@dataclass(frozen=True)
+class StoresByDigest(Stores):
+    """Stores that name blobs by their digest. `damage(digest, content)`: put other bytes in the place of a blob."""
+
+    damage: Callable[[Digest, bytes], None]
 
 
 async def _no_row(_link: LinkBlob) -> None:
@@ -173,21 +179,18 @@ async def object_stores(bucket: StoreSettings, data: Path) -> AsyncIterator[Stor
         session = memory.sessions[upload_id]
         memory.sessions[upload_id] = replace(session, last_byte=session.last_byte - seconds)
 
-    def damage(_digest: Digest, _content: bytes) -> None:
-        raise NotImplementedError("objects are damaged by their key")
-
     with ThreadPoolExecutor(4) as executor:
 
         def uploads(reserve: int) -> StoreUploads:
             return StoreUploads(client, memory, memory, DataDirectory(data, reserve), executor, clock, 0.3)
 
         blobs = StoreBlobs(client, FileBlobs(directory, executor), lambda: None)
-        yield Stores(uploads(0), blobs, age, damage, lambda: uploads(2**62), clock, memory.submit)
+        yield Stores(uploads(0), blobs, age, lambda: uploads(2**62), clock, memory.submit)
         await client.close()
 
 
 @asynccontextmanager
-async def stores(kind: str, data: Path) -> AsyncIterator[Stores]:
+async def stores(kind: str, data: Path) -> AsyncIterator[StoresByDigest]:
     if kind == "memory":
         yield memory_stores()
         return
@@ -195,7 +198,7 @@ async def stores(kind: str, data: Path) -> AsyncIterator[Stores]:
         yield file_stores(data, executor)
 
 
-def memory_stores() -> Stores:
+def memory_stores() -> StoresByDigest:
     clock, blobs = ManualClock(), MemoryBlobs()
     uploads = MemoryUploads(blobs, clock)
 
@@ -206,10 +209,10 @@ def memory_stores() -> Stores:
         uploads.room = 0
         return uploads
 
-    return Stores(uploads, blobs, age, blobs.contents.__setitem__, full, clock, _no_row)
+    return StoresByDigest(uploads, blobs, age, full, clock, _no_row, blobs.contents.__setitem__)
 
 
-def file_stores(data: Path, executor: ThreadPoolExecutor) -> Stores:
+def file_stores(data: Path, executor: ThreadPoolExecutor) -> StoresByDigest:
     directory = DataDirectory(data, reserve=0)
     directory.prepare()
 
@@ -230,6 +233,5 @@ def file_stores(data: Path, executor: ThreadPoolExecutor) -> Stores:
         probe.touch()
         return probe.stat().st_mtime
 
-    return Stores(
-        FileUploads(directory, executor, "boot"), FileBlobs(directory, executor), age, damage, full, now, _no_row
-    )
+    uploads, blobs = FileUploads(directory, executor, "boot"), FileBlobs(directory, executor)
+    return StoresByDigest(uploads, blobs, age, full, now, _no_row, damage)

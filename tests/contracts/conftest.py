@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contracts import adapters
-from tests.contracts.adapters import LeaseSides, Metadata, Stores
+from tests.contracts.adapters import LeaseSides, Metadata, Stores, StoresByDigest
 
 needs_postgres = pytest.mark.require("postgres")
 
@@ -42,6 +42,6 @@ async def any_stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
 
 
 @pytest.fixture(params=adapters.STORES)
-async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StoresByDigest]:
     async with adapters.stores(request.param, tmp_path) as found:
         yield found

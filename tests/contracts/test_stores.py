@@ -12,7 +12,7 @@ from registry.domain.digest import ALGORITHMS, Digest
 from registry.domain.upload import UploadState
 from registry.errors import BlobUnknown, BlobUploadUnknown, StorageFailure, StorageFull, UploadBusy
 from registry.ports import AbandonedUpload, StoredBlob
-from tests.contracts.adapters import Stores
+from tests.contracts.adapters import Stores, StoresByDigest
 from tests.harness.blobs import content_of
 
 REPO = "library/one"
@@ -171,7 +171,7 @@ class TestBlobs:
         assert not await stores.blobs.intact(StoredBlob(digest, len(content) + 1))
         assert await read(stores, digest, len(content)) == content
 
-    async def test_publishing_again_heals_what_was_damaged(self, stores: Stores) -> None:
+    async def test_publishing_again_heals_what_was_damaged(self, stores: StoresByDigest) -> None:
         await publish(stores)
         stores.damage(DIGEST, b"short")
         assert not await stores.blobs.intact(StoredBlob(DIGEST, len(CONTENT)))
@@ -183,7 +183,7 @@ class TestBlobs:
             await stores.blobs.open(StoredBlob(DIGEST, 3))
         await stores.blobs.remove(DIGEST)
 
-    async def test_that_are_too_short_open_with_the_size_they_should_have(self, stores: Stores) -> None:
+    async def test_that_are_too_short_open_with_the_size_they_should_have(self, stores: StoresByDigest) -> None:
         """So that whoever reads them finds out, and cuts the transfer."""
         await publish(stores)
         stores.damage(DIGEST, b"short")

@@ -17,18 +17,10 @@ from typing import Self
 
 import psycopg
 
-_DEBIAN = Path("/usr/lib/postgresql")
+from benchmarks.database import as_postgres, postgres_programs
+
 USER, PASSWORD = "shoal", "s3cret"
 _NUMBERS = itertools.count(1)
-
-
-def programs() -> Path | None:
-    """Where the newest Postgres has its programs; None where there is none."""
-    found = shutil.which("initdb")
-    if found is not None:
-        return Path(found).parent
-    versions = sorted(_DEBIAN.glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
-    return versions[-1].parent if versions else None
 
 
 def free_port() -> int:
@@ -125,10 +117,9 @@ class PostgresServer:
         return [int(word) for word in children.read_text().split()] if children.exists() else []
 
     def _command(self, program: str, *arguments: str | Path) -> list[str]:
-        folder = programs()
+        folder = postgres_programs()
         assert folder is not None
-        drop = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-        return [*drop, str(folder / program), *map(str, arguments)]
+        return as_postgres(folder / program, *arguments)
 
     def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run(self._command(program, *arguments), cwd="/", capture_output=True, text=True, check=False)

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
-import aiohttp
 import yarl
 from aiohttp import web
 
-from benchmarks.recorder import operation_of
-
-_HOP = {"connection", "keep-alive", "transfer-encoding", "server", "date"}
+from benchmarks.recorder import HOP, StoreRecorder, operation_of
 
 
 @dataclass(frozen=True)
@@ -39,47 +33,16 @@ Choose = Callable[[str, yarl.URL], Fault | None]
 """Method and address to fault."""
 
 
-class StoreProxy:
-    """A reverse proxy on a port of 127.0.0.1, in a thread of its own. `choose` may be changed at any time."""
+class StoreProxy(StoreRecorder):
+    """`choose` may be changed at any time. `counts` has each request as it comes."""
 
     def __init__(self, target: str) -> None:
-        self._target = yarl.URL(target)
+        super().__init__(target)
         self.choose: Choose = lambda _method, _url: None
         self.counts: Counter[str] = Counter()
         self.headers: dict[str, Mapping[str, str]] = {}  # of the last request of each kind
-        self.url = ""
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        assert self._ready.wait(10)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._stop = asyncio.Event()
-        async with aiohttp.ClientSession(auto_decompress=False) as self._session:
-            runner = web.ServerRunner(web.Server(self._answer), shutdown_timeout=1)
-            await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
-            await site.start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-            self._ready.set()
-            await self._stop.wait()
-            await runner.cleanup()
-
-    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         kind = operation_of(request.method, request.url)
         self.counts[kind] += 1
         self.headers[kind] = request.headers
@@ -100,14 +63,14 @@ class StoreProxy:
     async def _pass_on(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
         url = yarl.URL(f"{self._target}{request.raw_path}", encoded=True)
         body = request.content if request.body_exists else None
-        async with self._session.request(
+        async with self.session.request(
             request.method, url, headers=request.headers, data=body, skip_auto_headers=("Content-Type",)
         ) as answer:
             content = await answer.read()
             if fault.change is not None:
                 content = fault.change(content)
             response = web.StreamResponse(status=answer.status)
-            response.headers.extend((k, v) for k, v in answer.headers.items() if k.lower() not in _HOP)
+            response.headers.extend((k, v) for k, v in answer.headers.items() if k.lower() not in HOP)
             await response.prepare(request)
             if fault.cut_answer is not None:
                 if fault.cut_answer:

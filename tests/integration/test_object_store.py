@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import socket
 import subprocess
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -121,6 +123,21 @@ class TestPushAndPull:
             assert append(url, LARGE[9_000_000:]).headers["Range"] == f"0-{len(LARGE) - 1}"
             assert finish(url, digest_of(LARGE)).status_code == 201
             assert requests.get(blob_url(shoal, digest_of(LARGE)), timeout=60).content == LARGE
+
+
+class TestCrowd:
+    def test_clients_that_do_not_read_hold_up_nobody(self, s3: S3Server, bucket: str, tmp_path: Path) -> None:
+        """More of them than there are connections for all else; what they cost is bounded."""
+        with ShoalServer(tmp_path / "data", settings=storage(s3, bucket)) as shoal, ExitStack() as stack:
+            digest = push(shoal, LARGE, len(LARGE) // 2)
+            for _ in range(80):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", shoal.port)))
+                client.sendall(f"GET /v2/{REPO}/blobs/{digest} HTTP/1.1\r\nHost: shoal\r\n\r\n".encode())
+                assert client.recv(12) == b"HTTP/1.1 200"
+            assert requests.get(blob_url(shoal, digest), timeout=10).content == LARGE
+            assert finish(begin(shoal), digest_of(SMALL), SMALL).status_code == 201
+            peak = next(line for line in Path(f"/proc/{shoal.pid}/status").read_text().splitlines() if "VmHWM" in line)
+            assert int(peak.split()[1]) < 256 * 1024, peak
 
 
 class TestRedirect:

@@ -78,7 +78,7 @@ class S3Client:
         headers = {"x-amz-copy-source": quote(f"/{bucket}/{source}"), **self._encryption()}
         try:
             answer = await self._transport.call("PUT", key, headers=headers)
-        except RefusedError:
+        except (RefusedError, Unavailable):  # a large copy can be silent for longer than an answer may be
             return False
         self._check_encrypted(answer)
         root = parsed(answer.content)  # an error can come with the status 200
