@@ -29,8 +29,8 @@ from registry.storage.s3.signing import Signer
 log = structlog.get_logger(__name__)
 
 _CALLS = 64
-_READS = 128  # a slow client holds its read for long, so reads have connections of their own
-_READ_BUFFER = 256 * 1024
+_READS = 88  # a slow client holds its read for long, so reads have their own; each costs up to 2 MB
+_READ_BUFFER = 128 * 1024
 _WAIT_FOR_READ = 10.0
 _SILENCE = 30.0
 _CONNECT_TIMEOUT = 10.0
