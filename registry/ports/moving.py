@@ -1,0 +1,69 @@
+"""Blobs that come into a store from elsewhere: moved from another kind of store, or taken over where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from registry.domain.digest import Digest
+from registry.ports.blobs import StoredBlob
+
+
+class MoveReader(Protocol):
+    """Reads for moving all blobs to another kind of store."""
+
+    async def move(self) -> str | None:
+        """What was noted last, in the form of registry.domain.move."""
+        ...
+
+    async def misplaced(self, into_bucket: bool, after: str) -> Sequence[StoredBlob]:
+        """Blobs that are not in the bucket, or not files, beyond the digest `after`; some at a time, in order."""
+        ...
+
+    async def misplaced_count(self, into_bucket: bool) -> int: ...
+
+    async def stored(self, digest: str) -> StoredBlob | None:
+        """As MetadataReader.stored."""
+        ...
+
+
+class Placer(Protocol):
+    """Brings bytes from elsewhere into a store. Every method raises StorageFailure, StorageFull, Unavailable."""
+
+    def new_location(self, name: str) -> str:
+        """What the location of a blob becomes here; `name`: nobody else's, for a store that has names of its own."""
+        ...
+
+    async def has(self, blob: StoredBlob) -> bool:
+        """Whether a blob of this size is at its location."""
+        ...
+
+    async def place(self, blob: StoredBlob, chunks: AsyncIterator[bytes]) -> None:
+        """Put the bytes durably at the location; raises DigestInvalid, SizeInvalid where they are others."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object in a store; `endpoint` is "" for Amazon's."""
+
+    endpoint: str
+    bucket: str
+    key: str
+
+
+Original = Path | StoredObject
+"""Where the bytes of a blob lie, for a target that can have them without reading them through."""
+
+
+class Adopter(Protocol):
+    """Takes a blob without copying it."""
+
+    async def adopt(self, repository: str, digest: Digest, original: Original) -> int | None:
+        """Make a file or an object the blob `digest`; its size, or None where it has to be copied.
+
+        Raises DigestInvalid where it has other bytes, OSError where it cannot be read, RegistryError.
+        """
+        ...
