@@ -1,15 +1,11 @@
-"""The composition root: the one place that names concrete adapters and wires them together."""
+"""The node, put together: `shoal serve`, from its sockets and its database to the last connection."""
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
-import os
-import signal
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
@@ -17,22 +13,19 @@ from pathlib import Path
 import structlog
 
 from registry import __version__
-from registry.config import Address, ConfigError, Settings, StorageSettings
+from registry.config import Address, ConfigError, Settings
 from registry.domain.clock import system_clock
-from registry.domain.move import StorageMove
 from registry.errors import RegistryError, StartupError
-from registry.moving import check_target, here, storage_of
-from registry.ports import Changes, Leases
-from registry.process import Process
-from registry.processes import channel
+from registry.ports import Changes
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
-from registry.processes.moving import MoveFollower
+from registry.processes.process import Process
+from registry.processes.signals import stop_and_reload
 from registry.processes.sockets import bind
+from registry.processes.storage_move import NodeStorage, move_follower
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.leases import LocalLeases
-from registry.services.move import Mover
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata import databases
@@ -43,7 +36,6 @@ from registry.telemetry.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-_PR_SET_PDEATHSIG = 1
 _SHORT_GRACE = 300.0
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
 _FIXED_SECTIONS = ("data", "database", "redis")
@@ -77,8 +69,8 @@ async def _node(
         process.database.transactions(), process.commits, system_clock, process.metrics.committed
     )
     leases = LocalLeases()
-    move = _StorageMove(process, reload)
-    follower = _follower(process, writer, leases, move)
+    move = NodeStorage(process, reload)
+    follower = move_follower(process, writer, leases, move)
     try:
         await follower.follow_at_start()
         await process.stores.check_at_start()
@@ -91,7 +83,7 @@ async def _node(
         lambda: _clear_up(process, writer, leases),
         process.metrics.blobs_collected,
     )
-    stop, again = _signals()
+    stop, again = stop_and_reload()
     fronts = [Front(process.metrics_listener(writer), metrics_sockets, shared=False)] if metrics_sockets else []
     listener = process.listener(process.routes(writer, leases))
     supervisor: Supervisor | None = None
@@ -149,50 +141,6 @@ async def _node(
     await process.close()
 
 
-class _StorageMove:
-    """What a move of the storage changes in a node: its [storage] is that of the move, whatever its own file says."""
-
-    def __init__(self, process: Process, reload: Callable[[], Settings]) -> None:
-        self._process = process
-        self._reload = reload
-        self._storage: StorageSettings | None = None
-        self.use_settings: Callable[[], Awaitable[None]] | None = None
-
-    def settings(self) -> Settings:
-        """Those of the node's file now. Raises ConfigError."""
-        own = self._reload()
-        return own.model_copy(update={"storage": self._storage}) if self._storage else own
-
-    async def take_over(self, move: StorageMove) -> None:
-        """Raises StartupError."""
-        storage = storage_of(Path(move.settings), self._process.settings)
-        await check_target(move, self._process.settings, storage)
-        await self._use(storage)
-        self._storage = storage
-
-    async def give_back(self) -> None:
-        self._storage = None
-        try:
-            await self._use(self._reload().storage)
-        except (ConfigError, StartupError) as error:
-            log.error("the settings were not read again: they have an error", error=str(error))
-
-    async def _use(self, storage: StorageSettings) -> None:
-        self._process.configure(self._process.settings.model_copy(update={"storage": storage}))
-        if self.use_settings is not None:
-            await self.use_settings()
-
-
-def _follower(process: Process, changes: Changes, leases: Leases, move: _StorageMove) -> MoveFollower:
-    def mover(told: Callable[[StorageMove], object]) -> Mover:
-        blobs = process.stores.blobs(process.directory, 0, process.metrics.blob_damaged)
-        placer = process.stores.placer(process.directory)
-        return Mover(process.sql, changes, blobs, placer, leases, told)
-
-    host, data = here(process.settings.data)
-    return MoveFollower(process.sql, changes, host, data, move.take_over, move.give_back, mover)
-
-
 async def _clear_up(process: Process, changes: Changes, leases: LocalLeases) -> None:
     """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
     if (leftovers := process.leftovers(changes)) is not None:
@@ -245,53 +193,6 @@ def _with_fixed(settings: Settings, running: Settings) -> Settings:
     fixed = {name: getattr(running.server, name) for name in _FIXED}
     whole = {name: getattr(running, name) for name in _FIXED_SECTIONS}
     return settings.model_copy(update={**whole, "server": settings.server.model_copy(update=fixed)})
-
-
-def serve_worker(
-    channel_descriptor: int, socket_descriptors: Sequence[int], metrics_directory: str, commits: int, parent: int
-) -> None:
-    """Run one worker until the node tells it to stop or dies."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the node died before the line above
-        sys.exit(1)
-    sockets = [socket.socket(fileno=number) for number in socket_descriptors]
-    asyncio.run(_worker(socket.socket(fileno=channel_descriptor), sockets, metrics_directory, CommitCounter(commits)))
-
-
-async def _worker(
-    to_node: socket.socket, sockets: list[socket.socket], metrics_directory: str, commits: CommitCounter
-) -> None:
-    reader, writer = await asyncio.open_connection(sock=to_node)
-    _, _, told = await channel.receive(reader)
-    process = Process(Settings.model_validate_json(told), Metrics(Path(metrics_directory), __version__), commits)
-
-    def configure(settings_json: str) -> None:
-        process.configure(Settings.model_validate_json(settings_json))
-        listener.answer = process.dispatcher(process.routes(node, node))
-
-    node = channel.RemoteNode(reader, writer, configure)
-    listener = process.listener(process.routes(node, node))
-    front = Front(listener, sockets, shared=True)
-    stop, _ = _signals()
-    node_gone = asyncio.create_task(node.run())
-    await front.start()
-    gc.freeze()  # what the start made stays: later collections need not walk it
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([stopping, node_gone], return_when=asyncio.FIRST_COMPLETED)
-    if not node_gone.done():
-        await front.stop(process.settings.server.drain_timeout)
-        writer.close()
-    await process.close()
-
-
-def _signals() -> tuple[asyncio.Event, asyncio.Event]:
-    """Events for "stop" (SIGTERM, SIGINT) and "read the settings again" (SIGHUP)."""
-    loop = asyncio.get_running_loop()
-    stop, again = asyncio.Event(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, again.set)
-    return stop, again
 
 
 async def _first(*events: asyncio.Event) -> None:

@@ -3,33 +3,12 @@
 import functools
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec
 
 import click
 
 from registry import __version__
-
-P = ParamSpec("P")
-
-
-def told_plainly(command: Callable[P, None]) -> Callable[P, None]:
-    """Print what an operator can mend as `shoal: <message>`, without a traceback, and exit with 2."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        from registry.config import ConfigError
-        from registry.errors import StartupError
-
-        try:
-            command(*args, **kwargs)
-        except (ConfigError, StartupError) as error:
-            for line in str(error).splitlines():
-                click.echo(f"shoal: {line}", err=True)
-            sys.exit(2)
-
-    return run
+from registry.commands.options import config_option, json_option, told_plainly
 
 
 class _LazyGroup(click.Group):
@@ -42,7 +21,7 @@ class _LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name == "backup":
-            from registry.backup_commands import backup
+            from registry.commands.backup import backup
 
             return backup
         if cmd_name == "bench":
@@ -50,28 +29,22 @@ class _LazyGroup(click.Group):
 
             return bench
         if cmd_name == "db":
-            from registry.db_commands import db
+            from registry.commands.db import db
 
             return db
         if cmd_name == "fsck":
-            from registry.fsck_command import fsck
+            from registry.commands.fsck import fsck
 
             return fsck
         if cmd_name == "import":
-            from registry.import_commands import import_group
+            from registry.commands.imports import import_group
 
             return import_group
         if cmd_name == "storage":
-            from registry.storage_commands import storage
+            from registry.commands.storage import storage
 
             return storage
         return super().get_command(ctx, cmd_name)
-
-
-config_option = click.option(
-    "--config", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Settings in TOML."
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,16 +1,70 @@
-"""The entry point of a worker process; only the node starts it (registry.processes.supervisor)."""
+"""A worker, put together, and its entry point; only the node starts it (registry.processes.supervisor)."""
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
+import gc
+import os
+import signal
+import socket
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from registry.app import serve_worker
+from registry import __version__
+from registry.config import Settings
+from registry.processes import channel
+from registry.processes.front import Front
+from registry.processes.process import Process
+from registry.processes.signals import stop_and_reload
+from registry.storage.metadata.commits import CommitCounter
+from registry.telemetry.metrics import Metrics
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    channel, sockets, metrics_directory, commits, parent = sys.argv[1:]
+    channel_descriptor, sockets, metrics_directory, commits, parent = sys.argv[1:]
     listening = [int(number) for number in sockets.split(",")]
-    serve_worker(int(channel), listening, metrics_directory, int(commits), int(parent))
+    serve(int(channel_descriptor), listening, metrics_directory, int(commits), int(parent))
+
+
+def serve(
+    channel_descriptor: int, socket_descriptors: Sequence[int], metrics_directory: str, commits: int, parent: int
+) -> None:
+    """Run one worker until the node tells it to stop or dies."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # the node died before the line above
+        sys.exit(1)
+    sockets = [socket.socket(fileno=number) for number in socket_descriptors]
+    asyncio.run(_worker(socket.socket(fileno=channel_descriptor), sockets, metrics_directory, CommitCounter(commits)))
+
+
+async def _worker(
+    to_node: socket.socket, sockets: list[socket.socket], metrics_directory: str, commits: CommitCounter
+) -> None:
+    reader, writer = await asyncio.open_connection(sock=to_node)
+    _, _, told = await channel.receive(reader)
+    process = Process(Settings.model_validate_json(told), Metrics(Path(metrics_directory), __version__), commits)
+
+    def configure(settings_json: str) -> None:
+        process.configure(Settings.model_validate_json(settings_json))
+        listener.answer = process.dispatcher(process.routes(node, node))
+
+    node = channel.RemoteNode(reader, writer, configure)
+    listener = process.listener(process.routes(node, node))
+    front = Front(listener, sockets, shared=True)
+    stop, _ = stop_and_reload()
+    node_gone = asyncio.create_task(node.run())
+    await front.start()
+    gc.freeze()  # what the start made stays: later collections need not walk it
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, node_gone], return_when=asyncio.FIRST_COMPLETED)
+    if not node_gone.done():
+        await front.stop(process.settings.server.drain_timeout)
+        writer.close()
+    await process.close()
 
 
 if __name__ == "__main__":

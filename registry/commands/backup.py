@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from registry.cli import config_option, json_option, told_plainly
+from registry.commands.options import config_option, json_option, told_plainly
 
 if TYPE_CHECKING:
     from registry.backup.report import Report
@@ -44,7 +44,7 @@ def create(target: Path, config: Path | None, data: str | None, jobs: int, as_js
     Only blobs that the backup does not hold yet are copied. Exits with 1 where the registry has lost the bytes of a
     blob itself: all else is in the snapshot then.
     """
-    from registry.backing_up import create as create_snapshot
+    from registry.commands.run_backup import create as create_snapshot
     from registry.config import load
 
     settings = load(config, {"data": data})
@@ -86,7 +86,7 @@ def list_snapshots(source: Path, as_json: bool) -> None:
 @told_plainly
 def verify(source: Path, snapshot: str, jobs: int, as_json: bool) -> None:
     """Read a backup as a whole and compare it with its hashes; exit with 1 where something is wrong."""
-    from registry.backing_up import verify as verify_backup
+    from registry.commands.run_backup import verify as verify_backup
 
     _run(lambda report: verify_backup(source, snapshot, jobs, report), as_json, "All of the backup was read.")
 
@@ -105,7 +105,7 @@ def restore(source: Path, snapshot: str, config: Path | None, data: str | None, 
     The settings say where to: files or a bucket, SQLite or Postgres, whatever the snapshot came from. Run again
     after an interruption, it goes on.
     """
-    from registry.backing_up import restore as restore_snapshot
+    from registry.commands.run_backup import restore as restore_snapshot
     from registry.config import load
 
     settings = load(config, {"data": data})
@@ -117,7 +117,7 @@ def _run(work: Callable[[Report], None], as_json: bool, said: str) -> None:
     from rich.filesize import decimal
 
     from registry.backup.report import Report
-    from registry.terminal import Stand, bar
+    from registry.commands.terminal import Stand, bar
 
     report = Report()
     with bar("blobs", lambda: Stand(report.blobs, report.expected, decimal(report.size))):
@@ -133,7 +133,7 @@ def _show(report: Report, said: str) -> None:
     from rich.console import Console
     from rich.filesize import decimal
 
-    from registry.terminal import problems_table
+    from registry.commands.terminal import problems_table
 
     console = Console()
     console.print(f"{report.blobs} blobs, of them {report.copied} copied ({decimal(report.size)}).")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from registry.cli import config_option, told_plainly
+from registry.commands.options import config_option, told_plainly
 
 data_option = click.option("--data", metavar="DIR", help="Where everything is kept.")
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from registry import parts
 from registry.config import Settings
 from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
@@ -40,6 +39,7 @@ from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.telemetry.requests import AnsweredRequest
+from registry.wiring import boot_of_machine, bucket, stores_of
 
 if TYPE_CHECKING:
     from registry.storage.soft_state import SoftState
@@ -62,8 +62,8 @@ class Process:
         self.database = databases.chosen(settings.database.url, settings.data)
         self.sql = self.database.reader()
         self.reader = self.database.cached(self.sql, commits, _CACHE_BYTES)
-        self.boot = parts.boot_of_machine()
-        self.stores = parts.stores_of(settings.storage, self.executor)
+        self.boot = boot_of_machine()
+        self.stores = stores_of(settings.storage, self.executor)
         self.soft_state = _soft_state(settings.redis.url)
         self.settings = settings
         self._former: list[Stores] = []
@@ -73,8 +73,8 @@ class Process:
     def configure(self, settings: Settings) -> None:
         """Take over the settings that can change while the process runs. Raises StartupError, and changes nothing."""
         before, now = self.settings.storage, settings.storage
-        if (parts.bucket(now), now.kind) != (parts.bucket(before), before.kind):
-            other = parts.stores_of(now, self.executor)
+        if (bucket(now), now.kind) != (bucket(before), before.kind):
+            other = stores_of(now, self.executor)
             self._former.append(self.stores)  # requests that run go on with it
             self.stores = other
         self.settings = settings

@@ -1,24 +1,22 @@
-"""A move of the storage put together: what the command writes, and how a node takes over what it says."""
+"""Runs a move of the storage: notes it in the database, where the node finds it, and follows how far it is."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from registry import parts
-from registry.config import ConfigError, Settings, StorageSettings, load
+from registry.config import Settings
 from registry.domain.changes import NoteMove
 from registry.domain.move import MoveState, StorageMove
 from registry.errors import DataInUse, RegistryError, StartupError
+from registry.processes.move_target import here, refuse_other_bucket, storage_of
 from registry.storage.data_lock import sole_use
 from registry.storage.metadata import databases
 from registry.storage.metadata.apply import apply
@@ -31,18 +29,13 @@ _LOOK_EVERY = 0.3
 _NODE_ANSWERS_WITHIN = 30.0
 
 
-def here(data: Path) -> tuple[str, str]:
-    """How a node is called in the database: its host and its data directory."""
-    return socket.gethostname(), str(data.resolve())
-
-
 def move_storage(settings: Settings, target: Path, told: Callable[[StorageMove], None]) -> StorageMove:
     """Have the node on settings.data move all blobs to where `target` says; its end. Raises StartupError, ConfigError.
 
     A move that runs already is followed.
     """
     wanted = storage_of(target, settings)
-    _refuse_other_bucket(settings.storage, wanted, target)
+    refuse_other_bucket(settings.storage, wanted, target)
     _refuse_without_node(settings.data)
     database = databases.chosen(settings.database.url, settings.data)
     host, data = here(settings.data)
@@ -52,27 +45,6 @@ def move_storage(settings: Settings, target: Path, told: Callable[[StorageMove],
         return asyncio.run(_followed(database, _begin(database, new), told))
     except RegistryError as error:
         raise StartupError(f"{error.message}; the move goes on, and running this again shows it") from error
-
-
-def storage_of(target: Path, settings: Settings) -> StorageSettings:
-    """[storage] of a settings file to which a node with `settings` can move; raises StartupError."""
-    try:
-        wanted = load(target, {"data": str(settings.data)})
-    except ConfigError as error:
-        raise StartupError("; ".join(str(error).splitlines())) from error
-    if wanted.database.url != settings.database.url:
-        raise StartupError(f"{target} names another database: a move changes [storage] alone")
-    if not wanted.storage.bucket:
-        raise StartupError(
-            f"{target} has to name the bucket, its endpoint and keys too: blobs are read there until all are files"
-        )
-    return wanted.storage
-
-
-def _refuse_other_bucket(now: StorageSettings, wanted: StorageSettings, target: Path) -> None:
-    """Raises StartupError: a location does not say in which bucket it is."""
-    if now.bucket and (now.endpoint, now.bucket, now.prefix) != (wanted.endpoint, wanted.bucket, wanted.prefix):
-        raise StartupError(f"{target} names another bucket than {now.bucket}: move the blobs to files first")
 
 
 def _refuse_without_node(data: Path) -> None:
@@ -135,16 +107,3 @@ async def _followed(database: Database, begun: StorageMove, told: Callable[[Stor
             await asyncio.sleep(_LOOK_EVERY)
     finally:
         await reader.close()
-
-
-async def check_target(move: StorageMove, settings: Settings, target: StorageSettings) -> None:
-    """Raises StartupError where a node with `settings` cannot take part."""
-    if (target.kind == "s3") != move.into_bucket:
-        raise StartupError(f"{move.settings} says another storage.kind than when the move began")
-    _refuse_other_bucket(settings.storage, target, Path(move.settings))
-    with ThreadPoolExecutor(1) as executor:
-        candidate = parts.stores_of(target, executor)
-        try:
-            await candidate.check_at_start()
-        finally:
-            await candidate.close()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli import config_option, json_option, told_plainly
+from registry.commands.options import config_option, json_option, told_plainly
 
 if TYPE_CHECKING:
     from registry.config import Settings
@@ -28,11 +28,11 @@ _MOST_SHOWN = 1000
 @told_plainly
 def fsck(config: Path | None, data: str | None, deep: bool, repair: bool, as_json: bool) -> None:
     """Compare the database, the bytes of the blobs and the journal; exit with 1 where something is wrong."""
+    from registry.commands.terminal import Stand, bar
     from registry.config import load
     from registry.errors import RegistryError, StartupError
     from registry.services.fsck import Findings
     from registry.telemetry.logs import configure as configure_logs
-    from registry.terminal import Stand, bar
 
     settings = load(config, {"data": data})
     configure_logs(settings.log.level, settings.log.format)
@@ -51,7 +51,7 @@ def fsck(config: Path | None, data: str | None, deep: bool, repair: bool, as_jso
 
 
 def _check(settings: Settings, findings: Findings, *, deep: bool, repair: bool) -> None:
-    from registry.offline import held, opened
+    from registry.commands.offline import held, opened
     from registry.services.fsck import Checker
 
     with held(settings, may_be_new=False) as directory:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from registry import parts
 from registry.config import Settings
 from registry.domain.clock import system_clock
 from registry.errors import StartupError
@@ -16,7 +15,6 @@ from registry.ports import Adopter, BlobStore, Changes
 from registry.services.leases import LocalLeases
 from registry.services.manifests import ManifestService
 from registry.services.push import PushService
-from registry.storage import stores
 from registry.storage.data_lock import sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata import databases
@@ -24,6 +22,8 @@ from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.writer import GroupCommitWriter
+from registry.storage.stores import Stores
+from registry.wiring import stores_of
 
 _FILE_THREADS = 16
 
@@ -34,7 +34,7 @@ class OfflineNode:
 
     directory: DataDirectory
     executor: ThreadPoolExecutor
-    stores: stores.Stores
+    stores: Stores
     reader: SqlReader
     inventory: SqlInventory
     blobs: BlobStore
@@ -68,7 +68,7 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
     executor, commits = ThreadPoolExecutor(_FILE_THREADS, "files"), CommitCounter.create()
     database = databases.chosen(settings.database.url, settings.data)
     rows = database.rows()
-    reader, chosen = SqlReader(rows), parts.stores_of(settings.storage, executor)
+    reader, chosen = SqlReader(rows), stores_of(settings.storage, executor)
     writer = GroupCommitWriter(database.transactions(), commits, system_clock, lambda _count, _serial: None)
     writer.start()
     try:

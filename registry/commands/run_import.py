@@ -1,4 +1,4 @@
-"""Imports put together: a source, a target, and what the target needs."""
+"""Runs an import: a source, a target, and what the target needs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from registry.commands.offline import held, opened
 from registry.config import Settings
 from registry.errors import DataInUse
 from registry.imports.http_session import RegistrySession
@@ -14,7 +15,6 @@ from registry.imports.node_target import NodeTarget
 from registry.imports.ports import Source, Target
 from registry.imports.report import Report
 from registry.imports.taker import Taker
-from registry.offline import held, opened
 from registry.storage.files import DataDirectory
 from registry.telemetry.logs import configure as configure_logs
 

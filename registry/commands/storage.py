@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from registry.cli import config_option, json_option, told_plainly
+from registry.commands.options import config_option, json_option, told_plainly
 
 if TYPE_CHECKING:
     from registry.domain.move import StorageMove
@@ -42,9 +42,9 @@ def move(target: Path, config: Path | None, data: str | None, as_json: bool) -> 
     """
     from rich.filesize import decimal
 
+    from registry.commands.run_move import move_storage
+    from registry.commands.terminal import Stand, bar
     from registry.config import load
-    from registry.moving import move_storage
-    from registry.terminal import Stand, bar
 
     settings = load(config, {"data": data})
     stand = Stand(0, 0, "every node opens both stores")
@@ -68,7 +68,7 @@ def _show(done: StorageMove) -> None:
     from rich.filesize import decimal
     from rich.text import Text
 
-    from registry.terminal import problems_table
+    from registry.commands.terminal import problems_table
 
     console = Console()
     where = "in the bucket" if done.into_bucket else "files"

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from registry.cli import config_option, json_option, told_plainly
+from registry.commands.options import config_option, json_option, told_plainly
 
 if TYPE_CHECKING:
     from registry.imports.ports import Source
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., None])
 _SMALL_READS = 4
+_MOST_PROBLEMS = 1000
 
 
 def _common(command: F) -> F:
@@ -119,29 +121,77 @@ def _run(
     jobs: int,
     as_json: bool,
 ) -> None:
-    from registry.importing import into_data, into_server
-    from registry.imports import display
+    from registry.commands.run_import import into_data, into_server
 
     def wanted(name: str) -> bool:
         return not repo or any(fnmatchcase(name, glob) for glob in repo)
 
     if server is not None:
-        with display.watching() as report:
+        with _watching() as report:
             into_server(source, server, wanted, jobs, report)
     else:
         from registry.config import load
 
         settings = load(config, {"data": data})
-        with display.watching() as report:
+        with _watching() as report:
             into_data(source, settings, wanted, jobs, report)
     _tell(report, as_json)
 
 
-def _tell(report: Report, as_json: bool) -> None:
-    from registry.imports import display
+@contextmanager
+def _watching() -> Iterator[Report]:
+    """A report that is shown on the terminal while it fills."""
+    from rich.filesize import decimal
 
+    from registry.commands.terminal import Stand, bar
+    from registry.imports.report import Report
+
+    report = Report()
+
+    def stand() -> Stand:
+        size = decimal(report.linked + report.streamed)
+        words = f"{report.manifests} manifests, {report.blobs} blobs, {size}"
+        return Stand(report.repositories, report.found, words)
+
+    with bar("repositories", stand):
+        yield report
+
+
+def _tell(report: Report, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
-        display.show(report)
+        _show(report)
     sys.exit(0 if report.complete else 1)
+
+
+def _show(report: Report) -> None:
+    """Print what was taken over, then what was not and why."""
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    table = Table("", "taken over", "there already")
+    table.add_row("repositories", str(report.repositories), "")
+    table.add_row("tags", str(report.tags), str(report.skipped_tags))
+    table.add_row("manifests", str(report.manifests), str(report.skipped_manifests))
+    table.add_row("blobs", str(report.blobs), str(report.skipped_blobs))
+    table.add_row("bytes copied", decimal(report.copied), "")
+    table.add_row("bytes linked", decimal(report.linked), "")
+    console.print(table)
+    if report.problems:
+        problems = Table("repository", "not taken over", "", "why")
+        for problem in sorted(report.problems)[:_MOST_PROBLEMS]:
+            cells = (problem.repository, problem.what, problem.kind, problem.reason)
+            problems.add_row(*(Text(cell, overflow="fold") for cell in cells))
+        console.print(problems)
+    if len(report.problems) > _MOST_PROBLEMS:
+        console.print(f"and {len(report.problems) - _MOST_PROBLEMS} others: --json has them all")
+    if report.stopped:
+        console.print(Text(f"Stopped: {report.stopped}. Run the same command again to go on."))
+    elif report.problems:
+        console.print("Everything else was taken over.")
+    else:
+        console.print("Everything was taken over.")

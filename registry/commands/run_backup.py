@@ -1,4 +1,4 @@
-"""Backups put together: the registry that is backed up, and the one that a snapshot is restored into."""
+"""Makes, verifies and restores a backup: of the registry that the settings name, or into it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from registry import parts
 from registry.backup import restore as restoring
 from registry.backup.create import Creator
 from registry.backup.directory import BackupDirectory
@@ -24,6 +23,7 @@ from registry.storage.metadata import copying, databases, sqlite
 from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.schema import SCHEMA_VERSION
 from registry.storage.staged_file import remove_remains
+from registry.wiring import stores_of
 
 _EXTRA_THREADS = 4
 
@@ -43,7 +43,7 @@ async def _create(settings: Settings, backup: BackupDirectory, jobs: int, report
         has = "no database" if found is None else f"schema {found[0]}, and this version works with {SCHEMA_VERSION}"
         raise StartupError(f"{settings.data} has {has}: name another with --data or --config, or start a node first")
     executor = ThreadPoolExecutor(jobs + _EXTRA_THREADS, "backup")
-    chosen = parts.stores_of(settings.storage, executor)
+    chosen = stores_of(settings.storage, executor)
     rows = database.rows()
 
     def copy_database(file: Path) -> int:
@@ -94,7 +94,7 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
 
 async def _restore(settings: Settings, directory: DataDirectory, restorer: Restorer, jobs: int) -> None:
     executor = ThreadPoolExecutor(jobs + _EXTRA_THREADS, "restore")
-    chosen = parts.stores_of(settings.storage, executor)
+    chosen = stores_of(settings.storage, executor)
     try:
         await chosen.check_at_start()
         placer = chosen.placer(directory)

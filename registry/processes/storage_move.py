@@ -1,0 +1,63 @@
+"""What a move of the storage changes in a node."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import structlog
+
+from registry.config import ConfigError, Settings, StorageSettings
+from registry.domain.move import StorageMove
+from registry.errors import StartupError
+from registry.ports import Changes, Leases
+from registry.processes.move_follower import MoveFollower
+from registry.processes.move_target import check_target, here, storage_of
+from registry.processes.process import Process
+from registry.services.move import Mover
+
+log = structlog.get_logger(__name__)
+
+
+class NodeStorage:
+    """The [storage] of a node: while a move goes on it is that of the move, whatever the file of the node says."""
+
+    def __init__(self, process: Process, reload: Callable[[], Settings]) -> None:
+        self._process = process
+        self._reload = reload
+        self._storage: StorageSettings | None = None
+        self.use_settings: Callable[[], Awaitable[None]] | None = None
+
+    def settings(self) -> Settings:
+        """Those of the node's file now. Raises ConfigError."""
+        own = self._reload()
+        return own.model_copy(update={"storage": self._storage}) if self._storage else own
+
+    async def take_over(self, move: StorageMove) -> None:
+        """Raises StartupError."""
+        storage = storage_of(Path(move.settings), self._process.settings)
+        await check_target(move, self._process.settings, storage)
+        await self._use(storage)
+        self._storage = storage
+
+    async def give_back(self) -> None:
+        self._storage = None
+        try:
+            await self._use(self._reload().storage)
+        except (ConfigError, StartupError) as error:
+            log.error("the settings were not read again: they have an error", error=str(error))
+
+    async def _use(self, storage: StorageSettings) -> None:
+        self._process.configure(self._process.settings.model_copy(update={"storage": storage}))
+        if self.use_settings is not None:
+            await self.use_settings()
+
+
+def move_follower(process: Process, changes: Changes, leases: Leases, move: NodeStorage) -> MoveFollower:
+    def mover(told: Callable[[StorageMove], object]) -> Mover:
+        blobs = process.stores.blobs(process.directory, 0, process.metrics.blob_damaged)
+        placer = process.stores.placer(process.directory)
+        return Mover(process.sql, changes, blobs, placer, leases, told)
+
+    host, data = here(process.settings.data)
+    return MoveFollower(process.sql, changes, host, data, move.take_over, move.give_back, mover)
