@@ -73,7 +73,7 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
     writer.start()
     try:
         await chosen.check_at_start()
-        blobs = chosen.blobs(directory, 0, lambda: None)
+        blobs = chosen.blobs(directory, lambda: None)
         leases, uploads = LocalLeases(), chosen.uploads(directory, reader, writer)
         yield OfflineNode(
             directory,

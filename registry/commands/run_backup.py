@@ -52,7 +52,7 @@ async def _create(settings: Settings, backup: BackupDirectory, jobs: int, report
 
     try:
         await chosen.check_at_start()
-        blobs = chosen.blobs(DataDirectory(settings.data, settings.storage.reserve), 0, lambda: None)
+        blobs = chosen.blobs(DataDirectory(settings.data, settings.storage.reserve), lambda: None)
         await Creator(backup, blobs, SqlInventory(rows), copy_database, executor, jobs, report).run()
     finally:
         await chosen.close()

@@ -55,7 +55,7 @@ class NodeStorage:
 
 def move_follower(process: Process, changes: Changes, leases: Leases, move: NodeStorage) -> MoveFollower:
     def mover(told: Callable[[StorageMove], object]) -> Mover:
-        blobs = process.stores.blobs(process.directory, 0, process.metrics.blob_damaged)
+        blobs = process.stores.blobs(process.directory, process.metrics.blob_damaged)
         placer = process.stores.placer(process.directory)
         return Mover(process.sql, changes, blobs, placer, leases, told)
 

@@ -26,9 +26,13 @@ class Stores(Protocol):
 
     async def close(self) -> None: ...
 
-    def blobs(self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None]) -> BlobStore:
-        """`cache`: bytes of disk for copies of blobs that lie elsewhere; 0 keeps none. `on_damaged` is called for each
-        time that such a blob is found missing or changed."""
+    def blobs(self, directory: DataDirectory, on_damaged: Callable[[], None]) -> BlobStore:
+        """`on_damaged` is called for each time that a blob in a bucket is found missing or changed."""
+        ...
+
+    def served_blobs(self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None]) -> BlobStore:
+        """The same for a process that serves clients. `cache`: bytes of disk for copies of blobs that lie elsewhere; 0
+        keeps none, and removes what is there: a command beside a node must not ask for it."""
         ...
 
     def uploads(self, directory: DataDirectory, reader: SessionReader, changes: Changes) -> UploadStore: ...
@@ -69,8 +73,11 @@ class FileStores:
     async def close(self) -> None:
         """No connection is open."""
 
-    def blobs(self, directory: DataDirectory, _cache: int, _on_damaged: Callable[[], None]) -> BlobStore:
+    def blobs(self, directory: DataDirectory, _on_damaged: Callable[[], None]) -> BlobStore:
         return FileBlobs(directory, self._executor)
+
+    def served_blobs(self, directory: DataDirectory, _cache: int, on_damaged: Callable[[], None]) -> BlobStore:
+        return self.blobs(directory, on_damaged)
 
     def uploads(self, directory: DataDirectory, _reader: SessionReader, _changes: Changes) -> UploadStore:
         return FileUploads(directory, self._executor, self._boot)
@@ -112,11 +119,15 @@ class BucketStores:
     async def close(self) -> None:
         await self._client.close()
 
-    def blobs(self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None]) -> BlobStore:
-        from registry.storage.blob_cache import CachedBlobs
+    def blobs(self, directory: DataDirectory, on_damaged: Callable[[], None]) -> BlobStore:
         from registry.storage.blobs_store import StoreBlobs
 
-        blobs = StoreBlobs(self._client, FileBlobs(directory, self._executor), on_damaged)
+        return StoreBlobs(self._client, FileBlobs(directory, self._executor), on_damaged)
+
+    def served_blobs(self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None]) -> BlobStore:
+        from registry.storage.blob_cache import CachedBlobs
+
+        blobs = self.blobs(directory, on_damaged)
         cached = CachedBlobs(blobs, directory, self._executor, cache)
         self._executor.submit(cached.tidy)
         return cached if cache else blobs
