@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
+from weakref import WeakValueDictionary
 
 from registry.domain.digest import Digest
 from registry.domain.names import parse_repository, parse_tag
@@ -29,7 +28,8 @@ class Taker:
         self._repositories = asyncio.Semaphore(_REPOSITORIES_AT_ONCE)
         self._blobs = asyncio.Semaphore(blobs)
         self._reads = asyncio.Semaphore(_MANIFESTS_AT_ONCE)
-        self._moving: defaultdict[Digest, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # A lock lasts as long as somebody holds it or waits for it.
+        self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, wanted: Callable[[str], bool]) -> None:
         """Take every repository whose name is wanted; the report tells the rest, also why it ended early."""
@@ -83,8 +83,12 @@ class Taker:
         return tag, None
 
     async def _blob(self, repository: str, digest: Digest) -> None:
-        """Take a blob unless it is there; raises NotThereError, DamagedError."""
-        async with self._alone(digest), self._blobs:
+        """Take a blob unless it is there; raises NotThereError, DamagedError.
+
+        Repositories that share a blob take it one after the other: the second one finds it there.
+        """
+        lock = self._locks.setdefault(digest, asyncio.Lock())
+        async with lock, self._blobs:
             if await self._target.has_blob(repository, digest):
                 self._report.skipped_blobs += 1
                 return
@@ -94,15 +98,6 @@ class Taker:
         self._report.blobs += 1
         self._report.copied += taken.moved
         self._report.linked += taken.linked
-
-    @asynccontextmanager
-    async def _alone(self, digest: Digest) -> AsyncIterator[None]:
-        """Two repositories with one blob take it one after the other: the second one finds it there."""
-        lock = self._moving[digest]
-        async with lock:
-            yield
-        if not lock.locked():
-            self._moving.pop(digest, None)
 
     async def _watched(self, repository: str, digest: Digest) -> Body:
         async for chunks in self._source.read(repository, digest):
