@@ -16,9 +16,9 @@ from registry import __version__
 from registry.config import Address, ConfigError, Settings
 from registry.domain.clock import system_clock
 from registry.errors import RegistryError, StartupError
-from registry.ports import Changes
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
+from registry.processes.move_follower import MoveFollower
 from registry.processes.process import Process
 from registry.processes.signals import stop_and_reload
 from registry.processes.sockets import bind
@@ -65,108 +65,139 @@ async def _node(
     metrics_directory: str,
 ) -> None:
     process = Process(settings, Metrics(Path(metrics_directory), __version__), CommitCounter.create())
-    writer = GroupCommitWriter(
-        process.database.transactions(), process.commits, system_clock, process.metrics.committed
-    )
+    transactions = process.database.transactions()
+    writer = GroupCommitWriter(transactions, process.commits, system_clock, process.metrics.committed)
     leases = LocalLeases()
-    move = NodeStorage(process, reload)
-    follower = move_follower(process, writer, leases, move)
+    storage = NodeStorage(process, reload)
+    follower = move_follower(process, writer, leases, storage)
     try:
-        await follower.follow_at_start()
+        await follower.follow_at_start()  # the parts below depend on what this chooses
         await process.stores.check_at_start()
     except (StartupError, RegistryError) as error:
         await process.close()
         raise StartupError(str(error)) from error
-    writer.start()
-    housekeeping = Housekeeping(
-        lambda: _collector(process, writer, leases),
-        lambda: _clear_up(process, writer, leases),
-        process.metrics.blobs_collected,
-    )
-    stop, again = stop_and_reload()
-    fronts = [Front(process.metrics_listener(writer), metrics_sockets, shared=False)] if metrics_sockets else []
-    listener = process.listener(process.routes(writer, leases))
-    supervisor: Supervisor | None = None
-    if settings.server.workers == 1:
-        fronts.append(Front(listener, sockets, shared=False))
-    else:
-        supervisor = Supervisor(
-            settings.server.workers,
-            sockets,
-            lambda: process.settings.model_dump_json(),  # noqa: PLW0108 - the settings may be others by then
-            metrics_directory,
-            process.commits.descriptor,
-            writer,
-            leases,
-            process.metrics.worker_died,
-        )
-        supervisor.start()
-    for front in fronts:
-        await front.start()
-    housekeeping.start(settings.collect.interval)
-    background = [
-        asyncio.create_task(_announce(process, settings)),
-        asyncio.create_task(follower.run()),
-    ]
-
-    async def use_settings() -> None:
-        listener.answer = process.dispatcher(process.routes(writer, leases))
-        housekeeping.change_interval(process.settings.collect.interval)
-        if supervisor is not None:
-            await supervisor.reload()
-
-    move.use_settings = use_settings
+    node = _Node(process, writer, leases, storage, follower, sockets, metrics_sockets, metrics_directory)
+    stop, read_again = await node.start()
     _greet(settings, Address(settings.server.listen.host, sockets[0].getsockname()[1]))
-    process.metrics.journal_at(await process.head_serial())
     gc.freeze()  # what the start made stays: later collections need not walk it
-
     while not stop.is_set():
-        await _first(stop, again)
-        if again.is_set() and not stop.is_set():
-            again.clear()
-            _reload(process, move.settings)
-            await use_settings()
-
-    log.info("stopping: running requests may end", seconds=process.settings.server.drain_timeout)
-    for task in background:
-        task.cancel()
-    await housekeeping.stop()
-    for listening in sockets if supervisor is not None else ():
-        listening.close()
-    if supervisor is not None:
-        await supervisor.stop(process.settings.server.drain_timeout)
-    for front in fronts:
-        await front.stop(process.settings.server.drain_timeout)
-    await writer.stop()
-    await process.close()
+        await _first(stop, read_again)
+        if read_again.is_set() and not stop.is_set():
+            read_again.clear()
+            await node.reload()
+    await node.stop()
 
 
-async def _clear_up(process: Process, changes: Changes, leases: LocalLeases) -> None:
-    """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
-    if (leftovers := process.leftovers(changes)) is not None:
-        await leftovers.collect()
-    if process.directory.last_boot() != process.boot:
-        removed = await _collector(process, changes, leases).sweep()
-        process.directory.remember_boot(process.boot)
-        log.info("looked through the blobs after a start of the machine", removed=removed)
+class _Node:
+    """What one node has once, whatever the number of its workers. With one worker it serves clients itself."""
 
+    def __init__(
+        self,
+        process: Process,
+        writer: GroupCommitWriter,
+        leases: LocalLeases,
+        storage: NodeStorage,
+        follower: MoveFollower,
+        sockets: list[socket.socket],
+        metrics_sockets: list[socket.socket],
+        metrics_directory: str,
+    ) -> None:
+        self._process = process
+        self._writer = writer
+        self._leases = leases
+        self._storage = storage
+        self._follower = follower
+        self._sockets = sockets
+        self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
+        self._listener = process.listener(process.routes(self._writer, self._leases))
+        self._fronts: list[Front] = []
+        if metrics_sockets:
+            self._fronts.append(Front(process.metrics_listener(self._writer), metrics_sockets, shared=False))
+        self._supervisor: Supervisor | None = None
+        if process.settings.server.workers == 1:
+            self._fronts.append(Front(self._listener, sockets, shared=False))
+        else:
+            self._supervisor = Supervisor(
+                process.settings.server.workers,
+                sockets,
+                lambda: process.settings.model_dump_json(),  # noqa: PLW0108 - the settings may be others by then
+                metrics_directory,
+                process.commits.descriptor,
+                self._writer,
+                self._leases,
+                process.metrics.worker_died,
+            )
+        self._background: list[asyncio.Task[None]] = []
 
-def _collector(process: Process, changes: Changes, leases: LocalLeases) -> Collector:
-    return Collector(
-        process.reader,
-        changes,
-        process.blobs,
-        process.uploads(changes),
-        leases,
-        system_clock,
-        process.settings.uploads.expire_after,
-        process.settings.collect.grace,
-    )
+    async def start(self) -> tuple[asyncio.Event, asyncio.Event]:
+        """Begin to serve; the events of signals.stop_and_reload."""
+        process = self._process
+        self._writer.start()
+        events = stop_and_reload()
+        if self._supervisor is not None:
+            self._supervisor.start()
+        for front in self._fronts:
+            await front.start()
+        self._housekeeping.start(process.settings.collect.interval)
+        self._background = [asyncio.create_task(self._announce()), asyncio.create_task(self._follower.run())]
+        self._storage.use_settings = self._use_settings
+        process.metrics.journal_at(await process.head_serial())
+        return events
 
+    async def reload(self) -> None:
+        """Read the settings again and use them, but for those that need a start; one with an error changes nothing."""
+        _reload(self._process, self._storage.settings)
+        await self._use_settings()
 
-async def _announce(process: Process, settings: Settings) -> None:
-    if process.soft_state is not None:
-        await process.soft_state.announce(f"{socket.gethostname()}:{settings.server.listen.port}")
+    async def _use_settings(self) -> None:
+        process = self._process
+        self._listener.answer = process.dispatcher(process.routes(self._writer, self._leases))
+        self._housekeeping.change_interval(process.settings.collect.interval)
+        if self._supervisor is not None:
+            await self._supervisor.reload()
+
+    async def stop(self) -> None:
+        """Take no new connections, let running requests end within the drain timeout, then close everything."""
+        drain_timeout = self._process.settings.server.drain_timeout
+        log.info("stopping: running requests may end", seconds=drain_timeout)
+        for task in self._background:
+            task.cancel()
+        await self._housekeeping.stop()
+        if self._supervisor is not None:
+            for listening in self._sockets:
+                listening.close()
+            await self._supervisor.stop(drain_timeout)
+        for front in self._fronts:
+            await front.stop(drain_timeout)
+        await self._writer.stop()
+        await self._process.close()
+
+    async def _announce(self) -> None:
+        if (soft_state := self._process.soft_state) is not None:
+            await soft_state.announce(f"{socket.gethostname()}:{self._process.settings.server.listen.port}")
+
+    async def _clear_up(self) -> None:
+        """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
+        process = self._process
+        if (leftovers := process.leftovers(self._writer)) is not None:
+            await leftovers.collect()
+        if process.directory.last_boot() != process.boot:
+            removed = await self._collector().sweep()
+            process.directory.remember_boot(process.boot)
+            log.info("looked through the blobs after a start of the machine", removed=removed)
+
+    def _collector(self) -> Collector:
+        process = self._process
+        return Collector(
+            process.reader,
+            self._writer,
+            process.blobs,
+            process.uploads(self._writer),
+            self._leases,
+            system_clock,
+            process.settings.uploads.expire_after,
+            process.settings.collect.grace,
+        )
 
 
 def _reload(process: Process, reload: Callable[[], Settings]) -> None:
