@@ -28,15 +28,15 @@ from registry.services.collect import Collector
 from registry.services.leases import LocalLeases
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
-from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
+from registry.wiring import database_of
 
 log = structlog.get_logger(__name__)
 
-_SHORT_GRACE = 300.0
+_SHORT_GRACE = 300.0  # seconds
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
 _FIXED_SECTIONS = ("data", "database", "redis")
 
@@ -48,7 +48,7 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         stack.enter_context(sole_use(settings.data))
         directory = DataDirectory(settings.data, settings.storage.reserve)
         directory.prepare()
-        databases.chosen(settings.database.url, settings.data).prepare(may_be_new=directory.is_empty())
+        database_of(settings).prepare(may_be_new=directory.is_empty())
         sockets = [stack.enter_context(bind(settings.server.listen))]
         metrics_at = settings.server.metrics_listen
         metrics_sockets = [stack.enter_context(bind(metrics_at, "server.metrics_listen"))] if metrics_at else []

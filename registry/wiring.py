@@ -1,13 +1,15 @@
-"""What the settings choose for every process that works on the data, serving or not."""
+"""What the settings choose for every process that works on the data, serving or not: its database, its stores."""
 
 from __future__ import annotations
 
 from concurrent.futures import Executor
 from pathlib import Path
 
-from registry.config import StorageSettings
+from registry.config import Settings, StorageSettings
 from registry.domain.clock import system_clock
 from registry.storage import stores
+from registry.storage.metadata import databases
+from registry.storage.metadata.databases import Database
 from registry.storage.s3.settings import StoreSettings
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -16,6 +18,11 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 def boot_of_machine() -> str:
     """Another text after each start of the machine."""
     return _BOOT_ID.read_text().strip()
+
+
+def database_of(settings: Settings) -> Database:
+    """Where the metadata is."""
+    return databases.chosen(settings.database.url, settings.data)
 
 
 def bucket(storage: StorageSettings) -> StoreSettings | None:

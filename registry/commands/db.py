@@ -23,11 +23,11 @@ def db() -> None:
 def current(config: Path | None, data: str | None) -> None:
     """Print the version of the schema that the database has."""
     from registry.config import load
-    from registry.storage.metadata import databases
     from registry.storage.metadata.schema import SCHEMA_VERSION
+    from registry.wiring import database_of
 
     settings = load(config, {"data": data})
-    found = databases.chosen(settings.database.url, settings.data).version()
+    found = database_of(settings).version()
     has = "the database has no schema yet" if found is None else f"the database has schema {found[0]}"
     click.echo(f"{has}; this version of Shoal works with schema {SCHEMA_VERSION}.")
 
@@ -41,13 +41,13 @@ def upgrade(config: Path | None, data: str | None) -> None:
     from registry.config import load
     from registry.storage.data_lock import sole_use
     from registry.storage.files import DataDirectory
-    from registry.storage.metadata import databases
+    from registry.wiring import database_of
 
     settings = load(config, {"data": data})
     with sole_use(settings.data):
         directory = DataDirectory(settings.data, settings.storage.reserve)
         directory.prepare()
-        database = databases.chosen(settings.database.url, settings.data)
+        database = database_of(settings)
         database.prepare(may_be_new=directory.is_empty())
         found = database.version()
     click.echo(f"The database has schema {found[0] if found else '?'}.")

@@ -17,13 +17,12 @@ from registry.services.manifests import ManifestService
 from registry.services.push import PushService
 from registry.storage.data_lock import sole_use
 from registry.storage.files import DataDirectory
-from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.storage.stores import Stores
-from registry.wiring import stores_of
+from registry.wiring import database_of, stores_of
 
 _FILE_THREADS = 16
 
@@ -54,7 +53,7 @@ def held(settings: Settings, *, may_be_new: bool) -> Iterator[DataDirectory]:
         raise StartupError(f"there is no data directory {settings.data}: name another with --data")
     with sole_use(settings.data):
         directory = DataDirectory(settings.data, settings.storage.reserve)
-        database = databases.chosen(settings.database.url, settings.data)
+        database = database_of(settings)
         if not may_be_new and database.version() is None:
             raise StartupError(f"{settings.data} has no database: name another with --data or --config")
         directory.prepare()
@@ -66,30 +65,30 @@ def held(settings: Settings, *, may_be_new: bool) -> Iterator[DataDirectory]:
 async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[OfflineNode]:
     """The parts, in the event loop that will use them; `directory` as held. Raises StartupError."""
     executor, commits = ThreadPoolExecutor(_FILE_THREADS, "files"), CommitCounter.create()
-    database = databases.chosen(settings.database.url, settings.data)
+    database = database_of(settings)
     rows = database.rows()
-    reader, chosen = SqlReader(rows), stores_of(settings.storage, executor)
+    reader, stores = SqlReader(rows), stores_of(settings.storage, executor)
     writer = GroupCommitWriter(database.transactions(), commits, system_clock, lambda _count, _serial: None)
     writer.start()
     try:
-        await chosen.check_at_start()
-        blobs = chosen.blobs(directory, lambda: None)
-        leases, uploads = LocalLeases(), chosen.uploads(directory, reader, writer)
+        await stores.check_at_start()
+        blobs = stores.blobs(directory, lambda: None)
+        leases, uploads = LocalLeases(), stores.uploads(directory, reader, writer)
         yield OfflineNode(
             directory,
             executor,
-            chosen,
+            stores,
             reader,
             SqlInventory(rows),
             blobs,
             writer,
             PushService(uploads, blobs, reader, writer, leases),
             ManifestService(writer),
-            chosen.adopter(directory, writer),
+            stores.adopter(directory, writer),
         )
     finally:
         await asyncio.shield(writer.stop())
-        await chosen.close()
+        await stores.close()
         await reader.close()
         executor.shutdown()
         commits.close()

@@ -19,11 +19,11 @@ from registry.config import Settings
 from registry.errors import RegistryError, StartupError
 from registry.storage.data_lock import sole_use
 from registry.storage.files import DataDirectory
-from registry.storage.metadata import copying, databases, sqlite
+from registry.storage.metadata import copying, sqlite
 from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.schema import SCHEMA_VERSION
 from registry.storage.staged_file import remove_remains
-from registry.wiring import stores_of
+from registry.wiring import database_of, stores_of
 
 _EXTRA_THREADS = 4
 
@@ -37,13 +37,13 @@ def create(settings: Settings, target: Path, jobs: int, report: Report) -> None:
 
 
 async def _create(settings: Settings, backup: BackupDirectory, jobs: int, report: Report) -> None:
-    database = databases.chosen(settings.database.url, settings.data)
+    database = database_of(settings)
     found = database.version()
     if found is None or found[0] != SCHEMA_VERSION:
         has = "no database" if found is None else f"schema {found[0]}, and this version works with {SCHEMA_VERSION}"
         raise StartupError(f"{settings.data} has {has}: name another with --data or --config, or start a node first")
     executor = ThreadPoolExecutor(jobs + _EXTRA_THREADS, "backup")
-    chosen = stores_of(settings.storage, executor)
+    stores = stores_of(settings.storage, executor)
     rows = database.rows()
 
     def copy_database(file: Path) -> int:
@@ -51,11 +51,11 @@ async def _create(settings: Settings, backup: BackupDirectory, jobs: int, report
         return copying.copy(source, f"sqlite:///{file}", lambda *_: None, beside_nodes=True)
 
     try:
-        await chosen.check_at_start()
-        blobs = chosen.blobs(DataDirectory(settings.data, settings.storage.reserve), lambda: None)
+        await stores.check_at_start()
+        blobs = stores.blobs(DataDirectory(settings.data, settings.storage.reserve), lambda: None)
         await Creator(backup, blobs, SqlInventory(rows), copy_database, executor, jobs, report).run()
     finally:
-        await chosen.close()
+        await stores.close()
         await rows.close()
         executor.shutdown()
 
@@ -79,7 +79,7 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
     snapshot = backup.snapshot(name)
     with _told_plainly(settings.data), sole_use(settings.data):
         directory = DataDirectory(settings.data, settings.storage.reserve)
-        if databases.chosen(settings.database.url, settings.data).version() is not None:
+        if database_of(settings).version() is not None:
             raise StartupError(
                 f"there is a database already ({settings.database.url or settings.data}): restore into an empty one"
             )
@@ -94,14 +94,14 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
 
 async def _restore(settings: Settings, directory: DataDirectory, restorer: Restorer, jobs: int) -> None:
     executor = ThreadPoolExecutor(jobs + _EXTRA_THREADS, "restore")
-    chosen = stores_of(settings.storage, executor)
+    stores = stores_of(settings.storage, executor)
     try:
-        await chosen.check_at_start()
-        placer = chosen.placer(directory)
+        await stores.check_at_start()
+        placer = stores.placer(directory)
         await restorer.blobs(placer, jobs)
         file = restorer.database(directory.restoring, placer)
     finally:
-        await chosen.close()
+        await stores.close()
         executor.shutdown()
     if settings.database.url:
         copying.copy(f"sqlite:///{file}", settings.database.url, lambda *_: None)

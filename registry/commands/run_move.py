@@ -18,15 +18,15 @@ from registry.domain.move import MoveState, StorageMove
 from registry.errors import DataInUse, RegistryError, StartupError
 from registry.processes.move_target import here, refuse_other_bucket, storage_of
 from registry.storage.data_lock import sole_use
-from registry.storage.metadata import databases
 from registry.storage.metadata.apply import apply
 from registry.storage.metadata.databases import Database
 from registry.storage.metadata.statements import MOVE
+from registry.wiring import database_of
 
 T = TypeVar("T")
 
-_LOOK_EVERY = 0.3
-_NODE_ANSWERS_WITHIN = 30.0
+_LOOK_EVERY = 0.3  # seconds
+_NODE_ANSWERS_WITHIN = 30.0  # seconds
 
 
 def move_storage(settings: Settings, target: Path, told: Callable[[StorageMove], None]) -> StorageMove:
@@ -37,7 +37,7 @@ def move_storage(settings: Settings, target: Path, told: Callable[[StorageMove],
     wanted = storage_of(target, settings)
     refuse_other_bucket(settings.storage, wanted, target)
     _refuse_without_node(settings.data)
-    database = databases.chosen(settings.database.url, settings.data)
+    database = database_of(settings)
     host, data = here(settings.data)
     into_bucket = wanted.kind == "s3"
     new = StorageMove(uuid.uuid4().hex, str(target.resolve()), into_bucket, host, data, time.time())

@@ -13,7 +13,7 @@ from registry.errors import ClientGone, ManifestTooLarge, MediaTypeUnsupported, 
 from registry.http.router import Call
 
 _BATCH = 1024 * 1024
-_PAUSE = 0.5
+_PAUSE = 0.5  # seconds
 
 
 async def batches(call: Call, timeout: float) -> AsyncIterator[list[bytes]]:

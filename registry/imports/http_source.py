@@ -23,7 +23,7 @@ _READ_SIZE = 1024 * 1024
 _BREAKS = 5
 _TRIES = 4
 _FIRST_TRIES = 2  # who never answered so far is not worth much waiting
-_PAUSE = 0.5
+_PAUSE = 0.5  # seconds
 
 
 class HttpSource:

@@ -13,7 +13,7 @@ from registry.services.collect import Collector
 
 log = structlog.get_logger(__name__)
 
-_LAST_ROUND = 5.0
+_LAST_ROUND = 5.0  # seconds
 
 
 class Housekeeping:

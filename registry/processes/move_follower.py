@@ -17,11 +17,11 @@ from registry.services.move import Mover
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY = 1.0
+LOOK_EVERY = 1.0  # seconds
 # So long nothing is moved: each node looks several times by then, and its workers hear of it.
-PREPARE_FOR = 3.0
-_NOTE_EVERY = 0.5
-_AGAIN_AFTER = 5.0
+PREPARE_FOR = 3.0  # seconds
+_NOTE_EVERY = 0.5  # seconds
+_AGAIN_AFTER = 5.0  # seconds
 
 
 class MoveFollower:

@@ -32,14 +32,13 @@ from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 from registry.services.push import PushService
 from registry.storage.files import DataDirectory
-from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.stores import Stores
 from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.telemetry.requests import AnsweredRequest
-from registry.wiring import boot_of_machine, bucket, stores_of
+from registry.wiring import boot_of_machine, bucket, database_of, stores_of
 
 if TYPE_CHECKING:
     from registry.storage.soft_state import SoftState
@@ -48,7 +47,7 @@ log = structlog.get_logger(__name__)
 
 _FILE_THREADS = 16
 _CACHE_BYTES = 32 * 1024 * 1024
-_READY_WITHIN = 5.0
+_READY_WITHIN = 5.0  # seconds
 
 
 class Process:
@@ -59,7 +58,7 @@ class Process:
         self.metrics = metrics
         self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
-        self.database = databases.chosen(settings.database.url, settings.data)
+        self.database = database_of(settings)
         self.sql = self.database.reader()
         self.reader = self.database.cached(self.sql, commits, _CACHE_BYTES)
         self.boot = boot_of_machine()

@@ -14,7 +14,7 @@ from registry.errors import StartupError
 _BACKLOG = 1024
 _BIND_TRIES = 20
 _FILES_OF_OUR_OWN = 200
-_BIND_PAUSE = 0.05
+_BIND_PAUSE = 0.05  # seconds
 
 
 def bind(address: Address, setting: str = "--listen") -> socket.socket:

@@ -22,8 +22,8 @@ from registry.services.leases import LocalLeases
 
 log = structlog.get_logger(__name__)
 
-_SETTLED_AFTER = 1.0
-_KILL_AFTER = 5.0
+_SETTLED_AFTER = 1.0  # seconds
+_KILL_AFTER = 5.0  # seconds
 
 
 class Supervisor:

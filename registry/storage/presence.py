@@ -18,9 +18,9 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_REMEMBERED = 60.0
+_REMEMBERED = 60.0  # seconds
 _MOST_REMEMBERED = 100_000
-_PATIENCE = 2.0
+_PATIENCE = 2.0  # seconds
 
 
 class Presence:

@@ -15,9 +15,9 @@ from redis.exceptions import RedisError
 log = structlog.get_logger(__name__)
 
 _PREFIX = "shoal:node:"
-_EVERY = 5.0
-_SECONDS = 15
-_PATIENCE = 0.5
+_EVERY = 5.0  # seconds
+_EXPIRES_AFTER = 15  # seconds
+_PATIENCE = 0.5  # seconds
 _BROKEN = (RedisError, OSError, TimeoutError, ValueError)
 
 
@@ -32,7 +32,7 @@ class SoftState:
         silent = False
         while True:
             try:
-                await self._redis.set(f"{_PREFIX}{node}", b"up", ex=_SECONDS)
+                await self._redis.set(f"{_PREFIX}{node}", b"up", ex=_EXPIRES_AFTER)
                 silent = False
             except _BROKEN as error:
                 if not silent:

@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 _READ_SIZE = 1024 * 1024
 _LOCK_TRIES = 10
-_LOCK_PAUSE = 0.02
+_LOCK_PAUSE = 0.02  # seconds
 
 T = TypeVar("T")
 

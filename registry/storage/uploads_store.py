@@ -27,9 +27,9 @@ from registry.storage.store_upload import StoreUpload
 
 log = structlog.get_logger(__name__)
 
-HOLD_FOR = 15.0
-_RENEW_EVERY = 5.0
-_PAUSE = 0.05
+HOLD_FOR = 15.0  # seconds
+_RENEW_EVERY = 5.0  # seconds
+_PAUSE = 0.05  # seconds
 
 
 class StoreUploads:

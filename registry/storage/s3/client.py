@@ -30,10 +30,10 @@ from registry.storage.s3.transport import (
 )
 
 _SSE = "x-amz-server-side-encryption"
-_READ_BUDGET = 15.0
-_CHECK_BUDGET = 2.0
-_CHECK_LIMIT = 5.0
-_SETTLED_AFTER = 2
+_READ_BUDGET = 15.0  # seconds
+_CHECK_BUDGET = 2.0  # seconds
+_CHECK_LIMIT = 5.0  # seconds
+_SETTLED_AFTER = 2  # attempts
 
 
 class NoSuchObjectError(Exception):

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_FIRST_WAIT = 0.1
-_LONGEST_WAIT = 3.0
+_FIRST_WAIT = 0.1  # seconds
+_LONGEST_WAIT = 3.0  # seconds
 _PASSING_STATUS = frozenset({408, 429, 500, 502, 503, 504})
 _PASSING_CODES = frozenset({"RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "InternalError", "ExpiredToken"})
 

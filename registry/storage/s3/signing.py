@@ -26,9 +26,9 @@ from registry.storage.s3.settings import StoreSettings
 log = structlog.get_logger(__name__)
 
 UNSIGNED = "UNSIGNED-PAYLOAD"
-_RENEWED_AT_MOST_EVERY = 30.0
-_HARDLY_ANY_TIME = 60
-_ASKED_AGAIN_AFTER = 10.0
+_RENEWED_AT_MOST_EVERY = 30.0  # seconds
+_HARDLY_ANY_TIME = 60  # seconds
+_ASKED_AGAIN_AFTER = 10.0  # seconds
 
 
 class Signer:

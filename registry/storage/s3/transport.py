@@ -31,14 +31,14 @@ log = structlog.get_logger(__name__)
 _CALLS = 64
 _READS = 88  # a slow client holds its read for long, so reads have their own; each costs up to 2 MB
 _READ_BUFFER = 128 * 1024
-_WAIT_FOR_READ = 10.0
-_SILENCE = 30.0
-_CONNECT_TIMEOUT = 10.0
+_WAIT_FOR_READ = 10.0  # seconds
+_SILENCE = 30.0  # seconds
+_CONNECT_TIMEOUT = 10.0  # seconds
 _LARGEST_ANSWER = 4 * 1024 * 1024
 _SLICE = 1024 * 1024
-_DOWN_AFTER = 5.0
-_ASK_AGAIN_AFTER = 3.0
-_FORGOTTEN_AFTER = 60.0
+_DOWN_AFTER = 5.0  # seconds
+_ASK_AGAIN_AFTER = 3.0  # seconds
+_FORGOTTEN_AFTER = 60.0  # seconds
 # Stores refuse what was signed more than 15 minutes before or after their time; dates are rounded to seconds.
 _SKEW_REFUSED = timedelta(minutes=14)
 BROKEN = (aiohttp.ClientError, TimeoutError, ConnectionError, OSError)
