@@ -45,8 +45,9 @@ async def _worker(
     to_node: socket.socket, sockets: list[socket.socket], metrics_directory: str, commits: CommitCounter
 ) -> None:
     reader, writer = await asyncio.open_connection(sock=to_node)
-    _, _, told = await channel.receive(reader)
-    process = Process(Settings.model_validate_json(told), Metrics(Path(metrics_directory), __version__), commits)
+    _, _, settings_json = await channel.receive(reader)
+    settings = Settings.model_validate_json(settings_json)
+    process = Process(settings, Metrics(Path(metrics_directory), __version__), commits)
 
     def configure(settings_json: str) -> None:
         process.configure(Settings.model_validate_json(settings_json))

@@ -108,7 +108,7 @@ class Creator:
                     if now is None:
                         return False
                     if now == blob:
-                        self._report.problems[str(blob.digest)] = _told(error)
+                        self._report.problems[str(blob.digest)] = _reason(error)
                         return True
                     blob = now  # it was pushed anew, or moved, and is somewhere else
 
@@ -129,5 +129,5 @@ class Creator:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 
-def _told(error: RegistryError) -> str:
+def _reason(error: RegistryError) -> str:
     return f"{error.message}; `shoal fsck --deep` says more"

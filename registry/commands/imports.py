@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 
 import click
 
@@ -19,12 +19,22 @@ if TYPE_CHECKING:
     from registry.imports.report import Report
 
 F = TypeVar("F", bound=Callable[..., None])
-_SMALL_READS = 4
+_SMALL_READS = 4  # threads beside those that copy blobs
 _MOST_PROBLEMS = 1000
 
 
-def _common(command: F) -> F:
-    """What all sources have in common: where to, and how much."""
+class _Shared(TypedDict):
+    """The options that all sources share: where to, and how much."""
+
+    config: Path | None
+    data: str | None
+    server: str | None
+    repo: tuple[str, ...]
+    jobs: int
+    as_json: bool
+
+
+def _shared_options(command: F) -> F:
     for option in reversed(
         (
             config_option,
@@ -50,17 +60,9 @@ def import_group() -> None:
 
 @import_group.command()
 @click.argument("directory", metavar="DIR")
-@_common
+@_shared_options
 @told_plainly
-def distribution(
-    directory: str,
-    config: Path | None,
-    data: str | None,
-    server: str | None,
-    repo: tuple[str, ...],
-    jobs: int,
-    as_json: bool,
-) -> None:
+def distribution(directory: str, **shared: Unpack[_Shared]) -> None:
     """Take over the storage of docker-registry 2.x.
 
     DIR is what its configuration calls rootdirectory; s3://BUCKET/PREFIX?endpoint=URL is such a storage in a bucket,
@@ -69,7 +71,7 @@ def distribution(
     """
     from registry.imports.tree import TreeFiles, TreeSource
 
-    threads = jobs + _SMALL_READS
+    threads = shared["jobs"] + _SMALL_READS
     files: TreeFiles
     if directory.startswith("s3://"):
         from registry.imports.bucket_tree import BucketTree
@@ -79,26 +81,16 @@ def distribution(
         from registry.imports.local_tree import LocalTree
 
         files = LocalTree(Path(directory))
-    _run(TreeSource(files, threads), config, data, server, repo, jobs, as_json)
+    _run(TreeSource(files, threads), **shared)
 
 
 @import_group.command()
 @click.argument("url", metavar="URL")
 @click.option("--user", metavar="NAME", default="", help="Log in to the old registry.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from the first line of the input.")
-@_common
+@_shared_options
 @told_plainly
-def registry(
-    url: str,
-    user: str,
-    password_stdin: bool,
-    config: Path | None,
-    data: str | None,
-    server: str | None,
-    repo: tuple[str, ...],
-    jobs: int,
-    as_json: bool,
-) -> None:
+def registry(url: str, user: str, password_stdin: bool, **shared: Unpack[_Shared]) -> None:
     """Copy from a running registry, over HTTP.
 
     Its catalog tells the repositories. Manifests without a tag are found where another one lists them, or as
@@ -109,33 +101,29 @@ def registry(
 
     password = sys.stdin.readline().rstrip("\r\n") if password_stdin else ""
     session = RegistrySession(url, Credentials(user, password) if user else None)
-    _run(HttpSource(session), config, data, server, repo, jobs, as_json)
+    _run(HttpSource(session), **shared)
 
 
-def _run(
-    source: Source,
-    config: Path | None,
-    data: str | None,
-    server: str | None,
-    repo: tuple[str, ...],
-    jobs: int,
-    as_json: bool,
-) -> None:
+def _run(source: Source, **shared: Unpack[_Shared]) -> None:
     from registry.commands.run_import import into_data, into_server
 
     def wanted(name: str) -> bool:
-        return not repo or any(fnmatchcase(name, glob) for glob in repo)
+        return not shared["repo"] or any(fnmatchcase(name, glob) for glob in shared["repo"])
 
-    if server is not None:
+    if shared["server"] is not None:
         with _watching() as report:
-            into_server(source, server, wanted, jobs, report)
+            into_server(source, shared["server"], wanted, shared["jobs"], report)
     else:
         from registry.config import load
 
-        settings = load(config, {"data": data})
+        settings = load(shared["config"], {"data": shared["data"]})
         with _watching() as report:
-            into_data(source, settings, wanted, jobs, report)
-    _tell(report, as_json)
+            into_data(source, settings, wanted, shared["jobs"], report)
+    if shared["as_json"]:
+        click.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        _show(report)
+    sys.exit(0 if report.complete else 1)
 
 
 @contextmanager
@@ -155,14 +143,6 @@ def _watching() -> Iterator[Report]:
 
     with bar("repositories", stand):
         yield report
-
-
-def _tell(report: Report, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
-    else:
-        _show(report)
-    sys.exit(0 if report.complete else 1)
 
 
 def _show(report: Report) -> None:

@@ -32,7 +32,7 @@ def create(settings: Settings, target: Path, jobs: int, report: Report) -> None:
     """Add a snapshot to the backup in `target`, beside running nodes or without them. Raises StartupError."""
     _refuse_nested(settings.data, target)
     backup = BackupDirectory(target)
-    with _told_plainly(target), backup.held():
+    with _translated(target), backup.held():
         asyncio.run(_create(settings, backup, jobs, report))
 
 
@@ -65,7 +65,7 @@ def verify(source: Path, name: str, jobs: int, report: Report) -> None:
     backup = BackupDirectory(source)
     wanted = [backup.snapshot(name)] if name else backup.snapshots()
     report.snapshot = name
-    with _told_plainly(source), ThreadPoolExecutor(jobs, "backup") as executor:
+    with _translated(source), ThreadPoolExecutor(jobs, "backup") as executor:
         verify_snapshots(backup, wanted, executor, report)
 
 
@@ -77,7 +77,7 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
     _refuse_nested(settings.data, source)
     backup = BackupDirectory(source)
     snapshot = backup.snapshot(name)
-    with _told_plainly(settings.data), sole_use(settings.data):
+    with _translated(settings.data), sole_use(settings.data):
         directory = DataDirectory(settings.data, settings.storage.reserve)
         if database_of(settings).version() is not None:
             raise StartupError(
@@ -116,15 +116,15 @@ def _refuse_nested(data: Path, backup: Path) -> None:
 
 
 @contextmanager
-def _told_plainly(place: Path) -> Iterator[None]:
-    """What a disk or a store refuses, as one line for an operator."""
+def _translated(place: Path) -> Iterator[None]:
+    """What a disk or a store refuses, told as StartupError: one line for an operator."""
     try:
         yield
     except* (OSError, RegistryError, StartupError) as group:
-        raise _plain(group, place) from group
+        raise _as_startup_error(group, place) from group
 
 
-def _plain(group: BaseExceptionGroup[Exception], place: Path) -> StartupError:
+def _as_startup_error(group: BaseExceptionGroup[Exception], place: Path) -> StartupError:
     """The first of the errors that tasks had at the same time."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):

@@ -29,7 +29,7 @@ _LOOK_EVERY = 0.3  # seconds
 _NODE_ANSWERS_WITHIN = 30.0  # seconds
 
 
-def move_storage(settings: Settings, target: Path, told: Callable[[StorageMove], None]) -> StorageMove:
+def move_storage(settings: Settings, target: Path, on_progress: Callable[[StorageMove], None]) -> StorageMove:
     """Have the node on settings.data move all blobs to where `target` says; its end. Raises StartupError, ConfigError.
 
     A move that runs already is followed.
@@ -42,7 +42,7 @@ def move_storage(settings: Settings, target: Path, told: Callable[[StorageMove],
     into_bucket = wanted.kind == "s3"
     new = StorageMove(uuid.uuid4().hex, str(target.resolve()), into_bucket, host, data, time.time())
     try:
-        return asyncio.run(_followed(database, _begin(database, new), told))
+        return asyncio.run(_followed(database, _begin(database, new), on_progress))
     except RegistryError as error:
         raise StartupError(f"{error.message}; the move goes on, and running this again shows it") from error
 
@@ -89,14 +89,14 @@ def _changed(database: Database, work: Callable[[Connection], T]) -> T:
         transactions.close()
 
 
-async def _followed(database: Database, begun: StorageMove, told: Callable[[StorageMove], None]) -> StorageMove:
+async def _followed(database: Database, begun: StorageMove, on_progress: Callable[[StorageMove], None]) -> StorageMove:
     reader = database.reader()
     try:
         while True:
             now = StorageMove.parse(await reader.move())
             if now is None or now.id != begun.id:
                 raise StartupError("another move has begun meanwhile: run this again")
-            told(now)
+            on_progress(now)
             if now.state is MoveState.DONE:
                 return now
             if now.state is MoveState.REFUSED:

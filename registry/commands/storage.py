@@ -49,12 +49,12 @@ def move(target: Path, config: Path | None, data: str | None, as_json: bool) -> 
     settings = load(config, {"data": data})
     stand = Stand(0, 0, "every node opens both stores")
 
-    def told(now: StorageMove) -> None:
+    def on_progress(now: StorageMove) -> None:
         nonlocal stand
         stand = Stand(now.blobs, now.expected, decimal(now.size) if now.expected else stand.words)
 
     with bar("blobs", lambda: stand):
-        done = move_storage(settings, target, told)
+        done = move_storage(settings, target, on_progress)
     if as_json:
         report = {"blobs": done.blobs, "size": done.size, "problems": done.problems}
         click.echo(json.dumps(report, indent=2))

@@ -65,10 +65,10 @@ class BucketTree:
         try:
             self._client.head_object(Bucket=self._bucket, Key=self._root + path)
         except (ClientError, BotoCoreError) as error:
-            told = _as_os_error(error)
-            if isinstance(told, FileNotFoundError):
+            translated = _as_os_error(error)
+            if isinstance(translated, FileNotFoundError):
                 return False
-            raise told from error
+            raise translated from error
         return True
 
     def open(self, path: str) -> Readable:

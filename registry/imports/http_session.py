@@ -93,7 +93,10 @@ class RegistrySession:
         except BROKEN as error:
             raise BrokenError(f"{self.url} broke off its answer: {_said(error)}") from error
         finally:
-            response.close() if response.content.at_eof() is False else response.release()
+            if response.content.at_eof():
+                response.release()
+            else:  # what is left of the answer may be long: the connection goes with it
+                response.close()
 
     async def _answer(
         self, method: str, path: str, area: str, headers: Mapping[str, str], content: Content, tries: int
@@ -150,10 +153,10 @@ class RegistrySession:
         try:
             url = URL(realm)
             async with self._opened().get(url.update_query(query), headers=headers) as response:
-                told = await response.json(content_type=None) if response.status == 200 else {}
+                answer = await response.json(content_type=None) if response.status == 200 else {}
         except ValueError:
             return False
-        token = told.get("token") or told.get("access_token") if isinstance(told, dict) else None
+        token = answer.get("token") or answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str):
             return False
         self._granted[area] = f"Bearer {token}"
@@ -168,10 +171,10 @@ async def check(response: ClientResponse, what: str, *wanted: int) -> None:
         raise NotThereError(f"the registry does not have {what}")
     if response.status in (401, 403):
         raise DamagedError(f"the registry does not give {what} to everybody (status {response.status})")
-    raise DamagedError(f"the registry does not give {what}: {await told(response)}")
+    raise DamagedError(f"the registry does not give {what}: {await error_text(response)}")
 
 
-async def told(response: ClientResponse) -> str:
+async def error_text(response: ClientResponse) -> str:
     """What an error says, on one line."""
     text = (await response.content.read(_MOST_OF_AN_ERROR)).decode("utf-8", "replace")
     return f"status {response.status} {' '.join(text.split())}".strip()

@@ -13,7 +13,7 @@ from yarl import URL
 from registry.domain.digest import Digest
 from registry.domain.manifest import IMAGE_TYPES, INDEX_TYPES, MAX_MANIFEST_SIZE, OCI_ARTIFACT, SCHEMA_1
 from registry.errors import DigestInvalid
-from registry.imports.http_session import BrokenError, RegistrySession, SilentError, check, told
+from registry.imports.http_session import BrokenError, RegistrySession, SilentError, check, error_text
 from registry.imports.ports import Body, DamagedError, NotThereError, RawManifest, StoppedError
 
 # All by name: docker-registry converts what a client does not name.
@@ -154,7 +154,7 @@ async def _document(response: ClientResponse) -> dict[str, object]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise DamagedError(f"the registry's answer is no JSON object: {await told(response)}")
+        raise DamagedError(f"the registry's answer is no JSON object: {await error_text(response)}")
     return document
 
 

@@ -12,7 +12,7 @@ from yarl import URL
 from registry.domain.digest import Digest
 from registry.domain.manifest import Manifest
 from registry.errors import StartupError
-from registry.imports.http_session import BrokenError, RegistrySession, told
+from registry.imports.http_session import BrokenError, RegistrySession, error_text
 from registry.imports.ports import Body, DamagedError, NotThereError, StoppedError, Taken
 from registry.ports import Original
 
@@ -77,7 +77,7 @@ class HttpTarget:
             if sending.failure is not None:
                 raise sending.failure from None
             raise
-        return Taken(moved=sending.size)
+        return Taken(copied=sending.size)
 
     async def media_type(self, repository: str, digest: Digest) -> str | None:
         response = await self._head(repository, str(digest))
@@ -129,7 +129,7 @@ class _Sending:
 async def _check(response: ClientResponse, wanted: int) -> None:
     if response.status == wanted:
         return
-    said = await told(response)
+    said = await error_text(response)
     if response.status >= 500 or response.status in (401, 403):
         raise StoppedError(f"the server takes nothing: {said}")
     raise DamagedError("its bytes do not have its digest" if "DIGEST_INVALID" in said else said)

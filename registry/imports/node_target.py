@@ -35,21 +35,21 @@ class NodeTarget:
         """Whoever opened the node closes it."""
 
     async def has_blob(self, repository: str, digest: Digest) -> bool:
-        with _told():
+        with _translated():
             link = await self._reader.blob(repository, str(digest))
             return link is not None and await self._blobs.intact(StoredBlob(digest, link.size, link.location))
 
     async def put_blob(
         self, repository: str, digest: Digest, original: Original | None, read: Callable[[], Body]
     ) -> Taken:
-        with _told():
+        with _translated():
             if await self._push.mount(repository, digest, None):
                 return Taken()
             if original is not None and (linked := await self._adopted(repository, digest, original)) is not None:
                 return Taken(linked=linked)
             counted = _Counted(read())
             await self._push.push_at_once(repository, digest, counted.batches())
-            return Taken(moved=counted.size)
+            return Taken(copied=counted.size)
 
     async def _adopted(self, repository: str, digest: Digest, original: Original) -> int | None:
         try:
@@ -60,17 +60,17 @@ class NodeTarget:
             raise DamagedError(f"the blob cannot be read: {error.strerror or error}") from error
 
     async def media_type(self, repository: str, digest: Digest) -> str | None:
-        with _told():
+        with _translated():
             found = await self._reader.manifest_by_digest(repository, str(digest))
         return found.media_type if found else None
 
     async def resolve(self, repository: str, tag: str) -> str | None:
-        with _told():
+        with _translated():
             found = await self._reader.manifest_by_tag(repository, tag)
         return found.digest if found else None
 
     async def put_manifest(self, repository: str, manifest: Manifest, tags: Sequence[str]) -> None:
-        with _told():
+        with _translated():
             await self._manifests.put(repository, manifest.digest, tuple(tags), manifest.content, manifest.media_type)
 
 
@@ -88,8 +88,8 @@ class _Counted:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """Errors of our own: what ends the whole, and what concerns the one thing that is being taken."""
+def _translated() -> Iterator[None]:
+    """Errors of the services, told as those of a target: what ends the import, and what concerns one thing alone."""
     try:
         yield
     except (StorageFull, StorageFailure, Unavailable) as error:

@@ -72,11 +72,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """How a blob came in: `moved` bytes were copied through here; `linked` ones stay where they are and have two names,
-    or were copied by the store itself.
+    """How a blob came in, in bytes. `copied`: read and written here. `linked`: under a second name, or copied by the
+    store itself.
     """
 
-    moved: int = 0
+    copied: int = 0
     linked: int = 0
 
 

@@ -96,7 +96,7 @@ class Taker:
             read = partial(self._watched, repository, digest)
             taken = await self._target.put_blob(repository, digest, original, read)
         self._report.blobs += 1
-        self._report.copied += taken.moved
+        self._report.copied += taken.copied
         self._report.linked += taken.linked
 
     async def _watched(self, repository: str, digest: Digest) -> Body:

@@ -142,19 +142,19 @@ class TreeSource:
             finally:
                 await self._in_thread(file.close)
         except OSError as error:
-            raise _told(error, "the blob") from error
+            raise _translate(error, "the blob") from error
 
     def _list(self, folder: str) -> Sequence[str]:
         try:
             return self._files.folders(folder)
         except OSError as error:
-            raise _told(error, "its folder") from error
+            raise _translate(error, "its folder") from error
 
     def _is_there(self, path: str) -> bool:
         try:
             return self._files.exists(path)
         except OSError as error:
-            raise _told(error, "a link") from error
+            raise _translate(error, "a link") from error
 
     def _link(self, path: str, what: str) -> Digest:
         text = self._content(path, _MOST_OF_A_LINK, what)
@@ -168,7 +168,7 @@ class TreeSource:
             with closing(self._files.open(path)) as file:
                 return file.read(most)
         except OSError as error:
-            raise _told(error, what) from error
+            raise _translate(error, what) from error
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
@@ -178,7 +178,7 @@ def _path(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.hex[:2]}/{digest.hex}/data"
 
 
-def _told(error: OSError, what: str) -> Exception:
+def _translate(error: OSError, what: str) -> Exception:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return NotThereError(f"{what} is not in the storage")
     return DamagedError(f"{what} cannot be read: {error.strerror or error}")

@@ -5,7 +5,7 @@ pushing and pulling have fakes for tests in `registry.storage.memory`, and one c
 """
 
 from registry.ports.blobs import BlobFile, BlobStore, BlobStream, Leases, Removals, StoredBlob, reading
-from registry.ports.checking import Inventory, Row, StoredBytes
+from registry.ports.checking import DanglingReference, Inventory, StoredBytes
 from registry.ports.journal import Changes, Journal
 from registry.ports.metadata import BlobLink, MetadataReader, Page, StoredManifest
 from registry.ports.moving import Adopter, MoveReader, Original, Placer, StoredObject
@@ -19,6 +19,7 @@ __all__ = [
     "BlobStore",
     "BlobStream",
     "Changes",
+    "DanglingReference",
     "Inventory",
     "Journal",
     "Leases",
@@ -29,7 +30,6 @@ __all__ = [
     "Placer",
     "Remains",
     "Removals",
-    "Row",
     "SessionReader",
     "StoredBlob",
     "StoredBytes",

@@ -13,8 +13,8 @@ from registry.ports.metadata import StoredManifest
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """Something that the metadata says of a repository: of a manifest or tag `name`, that it needs `target`."""
+class DanglingReference:
+    """In a repository, the link, manifest or tag `name` needs `target`, which the repository does not have."""
 
     repository: str
     name: str
@@ -36,15 +36,15 @@ class Inventory(Protocol):
         """Every manifest with its repository."""
         ...
 
-    def lost_links(self) -> AsyncIterator[Row]:
+    def dangling_links(self) -> AsyncIterator[DanglingReference]:
         """Links of repositories to blobs that have no row."""
         ...
 
-    def lost_parts(self) -> AsyncIterator[Row]:
+    def dangling_parts(self) -> AsyncIterator[DanglingReference]:
         """Manifests and something that each of them needs and its repository does not have."""
         ...
 
-    def lost_tags(self) -> AsyncIterator[Row]:
+    def dangling_tags(self) -> AsyncIterator[DanglingReference]:
         """Tags that point at a manifest which their repository does not have."""
         ...
 

@@ -27,7 +27,7 @@ _AGAIN_AFTER = 5.0  # seconds
 class MoveFollower:
     """`take_over` opens both stores, new blobs going to the other one, and raises StartupError where it cannot.
 
-    `give_back` undoes that. `mover` makes what copies, which tells the function that it is given.
+    `give_back` undoes that. `mover` makes what copies; it is given a function to call with the progress.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class MoveFollower:
     async def _move(self, move: StorageMove) -> None:
         noted = latest = move
 
-        def told(now: StorageMove) -> None:
+        def on_progress(now: StorageMove) -> None:
             nonlocal latest
             latest = now
 
-        moving = asyncio.create_task(self._mover(told).run(move))
+        moving = asyncio.create_task(self._mover(on_progress).run(move))
         try:
             while not moving.done():
                 await asyncio.wait([moving], timeout=_NOTE_EVERY)

@@ -54,10 +54,10 @@ class NodeStorage:
 
 
 def move_follower(process: Process, changes: Changes, leases: Leases, move: NodeStorage) -> MoveFollower:
-    def mover(told: Callable[[StorageMove], object]) -> Mover:
+    def mover(on_progress: Callable[[StorageMove], object]) -> Mover:
         blobs = process.stores.blobs(process.directory, process.metrics.blob_damaged)
         placer = process.stores.placer(process.directory)
-        return Mover(process.sql, changes, blobs, placer, leases, told)
+        return Mover(process.sql, changes, blobs, placer, leases, on_progress)
 
     host, data = here(process.settings.data)
     return MoveFollower(process.sql, changes, host, data, move.take_over, move.give_back, mover)

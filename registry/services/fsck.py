@@ -118,12 +118,12 @@ class Checker:
                 self._found(Kind.MANIFEST_DAMAGED, manifest.digest, "other bytes", advice, repository)
 
     async def _check_rows(self) -> None:
-        async for row in self._inventory.lost_links():
+        async for row in self._inventory.dangling_links():
             self._found(Kind.LINK_LOST, row.name, "the blob has no row", _PUSH_AGAIN, row.repository)
-        async for row in self._inventory.lost_parts():
+        async for row in self._inventory.dangling_parts():
             advice = "push the image again, or delete the manifest"
             self._found(Kind.PART_LOST, row.name, f"it needs {row.target}", advice, row.repository)
-        async for row in self._inventory.lost_tags():
+        async for row in self._inventory.dangling_tags():
             advice = "push the tag again, or delete it"
             self._found(Kind.TAG_LOST, row.name, f"it points at {row.target}", advice, row.repository)
 

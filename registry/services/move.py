@@ -23,7 +23,7 @@ _DAMAGED = (BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure)
 
 
 class Mover:
-    """Moves every blob to where `placer` puts it. `told` hears of what was done, after each page of blobs."""
+    """Moves every blob to where `placer` puts it. `on_progress` is called after each page of blobs."""
 
     def __init__(
         self,
@@ -32,14 +32,14 @@ class Mover:
         blobs: BlobStore,
         placer: Placer,
         leases: Leases,
-        told: Callable[[StorageMove], object],
+        on_progress: Callable[[StorageMove], object],
     ) -> None:
         self._reader = reader
         self._changes = changes
         self._blobs = blobs
         self._placer = placer
         self._leases = leases
-        self._told = told
+        self._on_progress = on_progress
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self, move: StorageMove) -> StorageMove:
@@ -57,7 +57,7 @@ class Mover:
                 sizes = [size for task in tasks if (size := task.result()) is not None]
                 blobs = move.blobs + len(sizes)
                 move = replace(move, blobs=blobs, size=move.size + sum(sizes), expected=max(move.expected, blobs))
-                self._told(move)
+                self._on_progress(move)
                 after = str(page[-1].digest)
             if move.blobs == before:
                 return replace(move, problems=problems)

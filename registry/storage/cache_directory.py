@@ -30,7 +30,7 @@ from registry.domain.digest import Digest
 from registry.errors import StorageFull
 from registry.ports import BlobFile
 from registry.storage.cache_room import CachedFile, CacheRoom
-from registry.storage.files import DataDirectory, write_all
+from registry.storage.files import DataDirectory, try_lock, write_all
 
 log = structlog.get_logger(__name__)
 
@@ -180,7 +180,7 @@ def _created(target: Path, size: int) -> FillingFile:
     path = target.with_name(f"{target.name}.{secrets.token_hex(4)}{_FILLING}")
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try_lock(descriptor)  # nobody else knows its name yet
         os.ftruncate(descriptor, size)
     except OSError:
         path.unlink(missing_ok=True)
@@ -201,12 +201,9 @@ def _is_left_over(path: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        return try_lock(descriptor)
     finally:
         os.close(descriptor)
-    return True
 
 
 def _hash(descriptor: int, algorithm: str) -> str:

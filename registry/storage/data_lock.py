@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -11,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from registry.errors import DataInUse, StartupError
-from registry.storage.files import sync_directory
+from registry.storage.files import sync_directory, try_lock
 
 _SCRATCH_PREFIX = "shoal-metrics-"
 
@@ -29,13 +28,10 @@ def sole_use(data: Path) -> Iterator[None]:
             f"the data directory {data} cannot be used: {error.strerror}; name another with --data"
         ) from error
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise DataInUse(
-            f"the data directory {data} is in use by another shoal: stop that one, or name another with --data"
-        ) from None
-    try:
+        if not try_lock(lock):
+            raise DataInUse(
+                f"the data directory {data} is in use by another shoal: stop that one, or name another with --data"
+            )
         yield
     finally:
         os.close(lock)

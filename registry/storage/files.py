@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
@@ -136,6 +137,15 @@ async def in_thread(executor: Executor, what: str, work: Callable[[], T]) -> T:
         while not working.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([working])
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for this process alone, until it is closed; False where another one has it locked."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sync_directory(path: Path) -> None:

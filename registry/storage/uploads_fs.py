@@ -8,12 +8,11 @@ offset; where they do not, the upload begins anew at byte 0.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -26,7 +25,7 @@ from registry.errors import BlobUploadUnknown, StorageFailure, UploadBusy
 from registry.ports import AbandonedUpload
 from registry.storage import hashing
 from registry.storage.file_upload import FileUpload, remove_files
-from registry.storage.files import DataDirectory, in_thread
+from registry.storage.files import DataDirectory, in_thread, try_lock
 from registry.storage.upload_record import UploadRecord
 
 log = structlog.get_logger(__name__)
@@ -125,11 +124,9 @@ class FileUploads:
         if not state.exists():
             raise _unknown(upload_id)
         descriptor = os.open(state.with_suffix(".data"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(descriptor):
             os.close(descriptor)
-            raise UploadBusy("another request is writing to this upload", {"upload": upload_id}) from None
+            raise UploadBusy("another request is writing to this upload", {"upload": upload_id})
         if not state.exists():  # it ended while this request came: what O_CREAT made is not wanted
             remove_files(self._directory, upload_id)
             os.close(descriptor)
@@ -196,12 +193,9 @@ class FileUploads:
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+            return not try_lock(descriptor)
         finally:
             os.close(descriptor)
-        return False
 
     async def check(self) -> None:
         """Raises StorageFull or StorageFailure where no file can be written."""
@@ -248,14 +242,10 @@ def _chunks(descriptor: int, size: int) -> Iterator[bytes]:
 
 
 def _checked(upload_id: str) -> str:
-    """Only an id that we could have made becomes part of a path."""
-    try:
-        return str(uuid.UUID(upload_id)) if len(upload_id) == 36 else _refuse(upload_id)
-    except ValueError:
-        raise _unknown(upload_id) from None
-
-
-def _refuse(upload_id: str) -> str:
+    """Only an id that we could have made becomes part of a path. Raises BlobUploadUnknown."""
+    with suppress(ValueError):
+        if len(upload_id) == 36:
+            return str(uuid.UUID(upload_id))
     raise _unknown(upload_id)
 
 

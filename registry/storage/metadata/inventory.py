@@ -11,7 +11,7 @@ from registry.domain.digest import Digest
 from registry.domain.events import JournalEvent
 from registry.domain.manifest import RefKind
 from registry.errors import StorageFailure
-from registry.ports import Row, StoredBlob, StoredManifest
+from registry.ports import DanglingReference, StoredBlob, StoredManifest
 from registry.storage.metadata import journal
 from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, references, repositories, tags
@@ -41,13 +41,13 @@ _WITH_BLOB = (
     .limit(_SOME)
 )
 _REPOSITORY = repositories.c.name.label("repository")
-_LOST_LINKS = (
+_DANGLING_LINKS = (
     select(_REPOSITORY, blob_links.c.digest.label("name"), blob_links.c.digest.label("target"))
     .select_from(blob_links.join(repositories))
     .where(~exists().where(blobs.c.digest == blob_links.c.digest))
     .order_by(repositories.c.name, blob_links.c.digest)
 )
-_LOST_PARTS = (
+_DANGLING_PARTS = (
     select(_REPOSITORY, references.c.manifest.label("name"), references.c.target)
     .select_from(references.join(repositories))
     .where(
@@ -66,7 +66,7 @@ _LOST_PARTS = (
     )
     .order_by(repositories.c.name, references.c.manifest, references.c.target)
 )
-_LOST_TAGS = (
+_DANGLING_TAGS = (
     select(_REPOSITORY, tags.c.name, tags.c.digest.label("target"))
     .select_from(tags.join(repositories))
     .where(~exists().where(manifests.c.digest == tags.c.digest, manifests.c.repository_id == tags.c.repository_id))
@@ -94,19 +94,19 @@ class SqlInventory:
             async for row in rows:
                 yield row.name, StoredManifest(row.digest, row.media_type, row.content)
 
-    def lost_links(self) -> AsyncIterator[Row]:
-        return self._lost(_LOST_LINKS)
+    def dangling_links(self) -> AsyncIterator[DanglingReference]:
+        return self._dangling(_DANGLING_LINKS)
 
-    def lost_parts(self) -> AsyncIterator[Row]:
-        return self._lost(_LOST_PARTS)
+    def dangling_parts(self) -> AsyncIterator[DanglingReference]:
+        return self._dangling(_DANGLING_PARTS)
 
-    def lost_tags(self) -> AsyncIterator[Row]:
-        return self._lost(_LOST_TAGS)
+    def dangling_tags(self) -> AsyncIterator[DanglingReference]:
+        return self._dangling(_DANGLING_TAGS)
 
-    async def _lost(self, statement: Select[Any]) -> AsyncIterator[Row]:
+    async def _dangling(self, statement: Select[Any]) -> AsyncIterator[DanglingReference]:
         async with self._rows.each(statement, {}) as rows:
             async for row in rows:
-                yield Row(row.repository, row.name, row.target)
+                yield DanglingReference(row.repository, row.name, row.target)
 
     async def repositories_with(self, digest: str) -> Sequence[str]:
         return [row.name for row in await self._rows.all(_WITH_BLOB, {"digest": digest})]

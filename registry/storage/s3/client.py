@@ -68,7 +68,7 @@ class S3Client:
         try:
             answer, _ = await self._checked(key, {}, self._encryption(), body)
         except RefusedError as error:
-            raise error.told("an object") from error
+            raise error.as_failure("an object") from error
         self._check_encrypted(answer)
 
     async def copy(self, bucket: str, source: str, key: str) -> bool:
@@ -90,7 +90,7 @@ class S3Client:
             protected = {checksums.ALGORITHM: checksums.CRC32} if self._checks_crc32 else {}
             answer = await self._transport.call("POST", key, {"uploads": ""}, {**protected, **self._encryption()})
         except RefusedError as error:
-            raise error.told("to begin an upload") from error
+            raise error.as_failure("to begin an upload") from error
         if not (upload_id := answer.text("UploadId")):
             raise StorageFailure("the object store began an upload without an id")
         return upload_id
@@ -103,7 +103,7 @@ class S3Client:
         except RefusedError as error:
             if error.failure.code == "NoSuchUpload":
                 raise NoSuchMultipartError from error
-            raise error.told("a part of an upload") from error
+            raise error.as_failure("a part of an upload") from error
         return StagedPart(answer.header("etag"), checksums.size_of(body), crc32)
 
     async def _checked(
@@ -133,7 +133,7 @@ class S3Client:
             try:
                 self._check_encrypted(await self._transport.call("HEAD", key))
             except RefusedError as error:
-                raise error.told("to look at an object") from error
+                raise error.as_failure("to look at an object") from error
 
     async def _complete(self, key: str, multipart: str, parts: Sequence[StagedPart], size: int) -> None:
         listed = "".join(_listed(number, part) for number, part in enumerate(parts, 1))
@@ -151,7 +151,7 @@ class S3Client:
                     continue
             except RefusedError as error:
                 if error.failure.code != "NoSuchUpload":
-                    raise error.told("to complete an upload") from error
+                    raise error.as_failure("to complete an upload") from error
                 answer = Answer(error.failure.status, {}, b"")
             root = parsed(answer.content)
             if root is not None and name_of(root) == "CompleteMultipartUploadResult":
@@ -182,14 +182,14 @@ class S3Client:
             await self._transport.call("DELETE", key, {"uploadId": multipart})
         except RefusedError as error:
             if error.failure.status != 404:
-                raise error.told("to give up an upload") from error
+                raise error.as_failure("to give up an upload") from error
 
     async def multiparts_of(self, key: str) -> list[str]:
         """ListMultipartUploads of one key: the ids. For clearing up alone; where a store lists none, nothing breaks."""
         try:
             answer = await self._transport.call("GET", "", {"prefix": f"{self._settings.prefix}{key}", "uploads": ""})
         except RefusedError as error:
-            raise error.told("to list unfinished uploads") from error
+            raise error.as_failure("to list unfinished uploads") from error
         if (root := parsed(answer.content)) is None:
             raise StorageFailure("the object store's list of unfinished uploads cannot be read")
         uploads = (
@@ -204,7 +204,7 @@ class S3Client:
             await self._transport.call("DELETE", key)
         except RefusedError as error:
             if error.failure.status != 404:
-                raise error.told("to remove an object") from error
+                raise error.as_failure("to remove an object") from error
 
     async def head(self, key: str) -> int | None:
         """HeadObject: the size, None where there is no object."""
@@ -213,7 +213,7 @@ class S3Client:
         except RefusedError as error:
             if error.failure.status == 404:
                 return None
-            raise error.told("to look at an object") from error
+            raise error.as_failure("to look at an object") from error
         return int(answer.header("content-length"))
 
     async def read(self, key: str, start: int, stop: int, size: int) -> AsyncIterator[bytes]:
@@ -241,7 +241,7 @@ class S3Client:
                 if error.failure.status == 404:
                     raise NoSuchObjectError from error
                 if not error.failure.passes:
-                    raise error.told("to give an object") from error
+                    raise error.as_failure("to give an object") from error
                 failure, cause = error.failure, str(error)
             if position < stop:
                 await self._transport.pause(failure, attempt, started, budget, cause)
@@ -255,7 +255,7 @@ class S3Client:
         try:
             await self._head_bucket()
         except RefusedError as error:
-            raise error.told("to show its bucket") from error
+            raise error.as_failure("to show its bucket") from error
 
     async def check_at_start(self) -> None:
         """Raises StartupError, which says what to do, where the bucket cannot be used."""

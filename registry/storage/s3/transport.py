@@ -19,7 +19,7 @@ import yarl
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_writer import StreamWriter
 
-from registry.errors import RegistryError, StorageFailure, Unavailable
+from registry.errors import StorageFailure, Unavailable
 from registry.sendfile import SocketOutlet
 from registry.storage.s3 import retries
 from registry.storage.s3.retries import Failure
@@ -104,7 +104,8 @@ class RefusedError(Exception):
         super().__init__(f"{failure.status} {failure.code}")
         self.failure = failure
 
-    def told(self, what: str) -> RegistryError:
+    def as_failure(self, what: str) -> StorageFailure:
+        """The error for a client; `what` the store refused."""
         said = {"status": self.failure.status, "code": self.failure.code}
         return StorageFailure(f"the object store refused {what}", said)
 

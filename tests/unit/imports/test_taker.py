@@ -36,7 +36,7 @@ class SlowTarget:
         self.most = max(self.most, self.now)
         await asyncio.sleep(0.01)
         self.now -= 1
-        return Taken(moved=7)
+        return Taken(copied=7)
 
 
 async def test_a_blob_of_many_repositories_is_taken_by_one_after_the_other() -> None:
