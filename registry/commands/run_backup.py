@@ -11,7 +11,7 @@ from pathlib import Path
 
 from registry.backup import restore as restoring
 from registry.backup.create import Creator
-from registry.backup.directory import BackupDirectory
+from registry.backup.directory import DATABASE, BackupDirectory
 from registry.backup.report import Report
 from registry.backup.restore import Restorer
 from registry.backup.verify import verify as verify_snapshots
@@ -80,9 +80,13 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
     with _translated(settings.data), sole_use(settings.data):
         directory = DataDirectory(settings.data, settings.storage.reserve)
         if database_of(settings).version() is not None:
-            raise StartupError(
-                f"there is a database already ({settings.database.url or settings.data}): restore into an empty one"
-            )
+            if not _lacks_only_its_end(settings, directory):
+                raise StartupError(
+                    f"there is a database already ({settings.database.url or settings.data}): restore into an empty one"
+                )
+            shutil.rmtree(restoring.begin(directory.restoring, snapshot))
+            report.snapshot = snapshot.name
+            return
         directory.prepare(being_restored=True)
         if not directory.is_being_restored and not directory.is_empty():
             raise StartupError(f"{settings.data} holds blobs already: restore into an empty directory")
@@ -90,6 +94,19 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
         remove_remains(directory.uploads)
         asyncio.run(_restore(settings, directory, Restorer(backup, snapshot, report), jobs))
         shutil.rmtree(mark)
+
+
+def _lacks_only_its_end(settings: Settings, directory: DataDirectory) -> bool:
+    """Whether an earlier run was cut off after the database was in its place: a restore begins where there is none."""
+    if not directory.is_being_restored:
+        return False
+    file = directory.restoring / DATABASE
+    if not settings.database.url:
+        return not file.exists()  # it was renamed
+    try:
+        return file.exists() and copying.journal_end(f"sqlite:///{file}") == copying.journal_end(settings.database.url)
+    except StartupError:  # the file was not complete, so it was not copied
+        return False
 
 
 async def _restore(settings: Settings, directory: DataDirectory, restorer: Restorer, jobs: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
@@ -207,6 +208,38 @@ def kill_once(words: tuple[str | Path, ...], blobs: Path, count: int) -> None:
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+
+
+@pytest.mark.require("postgres")
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_restore_that_lacks_only_its_end_can_be_run_again(
+    kind: str,
+    filled: tuple[Path, Holdings],
+    backup: Path,
+    postgres_server: PostgresServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The database is in its place, and the mark that keeps nodes away is still there."""
+    settings = {} if kind == "sqlite" else {"database": {"url": postgres_server.new_database()}}
+    config = tmp_path / "shoal.toml"
+    config.write_text(to_toml(settings))
+    words = ("backup", "restore", "--from", backup, "--data", tmp_path / "node", "--config", config)
+
+    def fail(path: Path) -> None:
+        raise OSError(errno.EIO, "broken", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("registry.commands.run_backup.shutil.rmtree", fail)
+        assert "run the same command again" in refused(*words)
+    assert (tmp_path / "node/restoring").is_dir()
+    other = tmp_path / "other.toml"
+    other.write_text(to_toml({"database": {"url": postgres_server.new_database()}}))
+    upgrade = CliRunner().invoke(main, ["db", "upgrade", "--data", str(tmp_path / "empty"), "--config", str(other)])
+    assert upgrade.exit_code == 0, upgrade.output
+    assert "already" in refused(*words[:-1], other), "it is not the database that was restored"
+    assert told(*words)["snapshot"] == snapshots(backup)[0]["name"]
+    check(tmp_path / "node", filled[1], settings=settings)
 
 
 @pytest.mark.require("postgres")

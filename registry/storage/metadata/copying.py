@@ -46,6 +46,13 @@ def copy(source: str, target: str, progress: Progress, *, beside_nodes: bool = F
         return _compare(old, new, progress)
 
 
+def journal_end(url: str) -> tuple[int, bytes]:
+    """The serial and the chain of the last event in a database, as a `copy` of it has them. Raises StartupError."""
+    with _read(url, alone=False) as connection:
+        last = connection.execute(select(head)).one()
+    return last.serial, last.chain
+
+
 def _check_source(connection: Connection, url: str) -> None:
     found = versions.read(connection)
     if found is None:
