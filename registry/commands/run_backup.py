@@ -23,6 +23,7 @@ from registry.storage.metadata import copying, sqlite
 from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.schema import SCHEMA_VERSION
 from registry.storage.staged_file import remove_remains
+from registry.values import without_password
 from registry.wiring import database_of, stores_of
 
 _EXTRA_THREADS = 4
@@ -81,9 +82,8 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
         directory = DataDirectory(settings.data, settings.storage.reserve)
         if database_of(settings).version() is not None:
             if not _lacks_only_its_end(settings, directory):
-                raise StartupError(
-                    f"there is a database already ({settings.database.url or settings.data}): restore into an empty one"
-                )
+                place = without_password(settings.database.url) or settings.data
+                raise StartupError(f"there is a database already ({place}): restore into an empty one")
             shutil.rmtree(restoring.begin(directory.restoring, snapshot))
             report.snapshot = snapshot.name
             return

@@ -7,13 +7,14 @@ import re
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 from yarl import URL
 
 from registry.errors import StartupError
 from registry.imports.ports import DamagedError, NotThereError, StoppedError
+from registry.values import without_password
 
 _TRIES = 4
 _FIRST_PAUSE = 0.5  # seconds; each pause is twice the one before
@@ -32,7 +33,7 @@ class Credentials:
     """A name and its password."""
 
     user: str
-    password: str
+    password: str = field(repr=False)
 
     def basic(self) -> str:
         return f"Basic {b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
@@ -57,7 +58,9 @@ class RegistrySession:
         except ValueError:
             parsed = URL()
         if parsed.scheme not in ("http", "https") or parsed.path not in ("", "/"):
-            raise StartupError(f"{url} is no address of a registry: it looks like https://registry.example:5000")
+            raise StartupError(
+                f"{without_password(url)} is no address of a registry: it looks like https://registry.example:5000"
+            )
         if credentials is None and parsed.user:
             credentials = Credentials(parsed.user, parsed.password or "")
         self._credentials = credentials

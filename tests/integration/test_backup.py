@@ -268,7 +268,9 @@ def test_from_files_to_objects_and_back(
         for repository, image in filled[1].images:
             client.check_image(repository, image)
         server.stop()
-    assert "already" in refused("backup", "restore", "--from", again, "--data", tmp_path / "x", "--config", config)
+    said = refused("backup", "restore", "--from", again, "--data", tmp_path / "x", "--config", config)
+    assert "already" in said
+    assert ":(hidden)@" in said
 
 
 def test_what_cannot_be_done_is_told_in_one_line(

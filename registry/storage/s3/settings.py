@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
 from registry.errors import StartupError
+from registry.values import without_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class StoreSettings:
     prefix: str = ""
     ca_file: str = ""
     access_key: str = ""
-    secret_key: str = ""
+    secret_key: str = field(default="", repr=False)
     sse: str = ""
     kms_key: str = ""
     proxy: str = ""
@@ -33,11 +34,13 @@ class StoreSettings:
         address = urlsplit(self.endpoint or "https://s3")
         if address.scheme not in ("http", "https") or not address.netloc:
             raise StartupError(
-                f"storage.endpoint: {self.endpoint} is no address; write http://HOST:PORT or https://HOST"
+                f"storage.endpoint: {without_password(self.endpoint)} is no address; write http://HOST:PORT or https://HOST"
             )
         proxy = urlsplit(self.proxy or "http://none")
         if proxy.scheme != "http" or not proxy.netloc:
-            raise StartupError(f"storage.proxy: {self.proxy} is no address of a proxy; write http://HOST:PORT")
+            raise StartupError(
+                f"storage.proxy: {without_password(self.proxy)} is no address of a proxy; write http://HOST:PORT"
+            )
         self.trust()
         return self
 
