@@ -15,7 +15,7 @@ class MoveReader(Protocol):
     """Reads for moving all blobs to another kind of store."""
 
     async def move(self) -> str | None:
-        """What was noted last, in the form of registry.domain.move."""
+        """The last move as StorageMove.to_text wrote it, running or ended; None where there was none."""
         ...
 
     async def misplaced(self, into_bucket: bool, after: str) -> Sequence[StoredBlob]:
@@ -30,10 +30,10 @@ class MoveReader(Protocol):
 
 
 class Placer(Protocol):
-    """Brings bytes from elsewhere into a store. Every method raises StorageFailure, StorageFull, Unavailable."""
+    """Puts blobs from elsewhere into a store. Every method raises StorageFailure, StorageFull, Unavailable."""
 
     def new_location(self, name: str) -> str:
-        """What the location of a blob becomes here; `name`: nobody else's, for a store that has names of its own."""
+        """The location for a new blob; `name`: unique, for a store that does not name blobs by their digest."""
         ...
 
     async def has(self, blob: StoredBlob) -> bool:
@@ -59,7 +59,7 @@ Original = Path | StoredObject
 
 
 class Adopter(Protocol):
-    """Takes a blob without copying it."""
+    """Makes a file or an object that exists already a blob, without copying it through this process."""
 
     async def adopt(self, repository: str, digest: Digest, original: Original) -> int | None:
         """Make a file or an object the blob `digest`; its size, or None where it has to be copied.

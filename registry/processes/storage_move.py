@@ -1,4 +1,4 @@
-"""What a move of the storage changes in a node."""
+"""How a node takes over the [storage] of a move, gives it back, and gets what copies the blobs."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class NodeStorage:
         self._reload = reload
         self._storage: StorageSettings | None = None
         self.use_settings: Callable[[], Awaitable[None]] | None = None
+        """Called after each change, once the node serves."""
 
     def settings(self) -> Settings:
         """Those of the node's file now. Raises ConfigError."""
@@ -34,13 +35,14 @@ class NodeStorage:
         return own.model_copy(update={"storage": self._storage}) if self._storage else own
 
     async def take_over(self, move: StorageMove) -> None:
-        """Raises StartupError."""
+        """Use the [storage] that the move names. Raises StartupError, and changes nothing."""
         storage = storage_of(Path(move.settings), self._process.settings)
         await check_target(move, self._process.settings, storage)
         await self._use(storage)
         self._storage = storage
 
     async def give_back(self) -> None:
+        """Use the node's own file again, after the move was refused."""
         self._storage = None
         try:
             await self._use(self._reload().storage)

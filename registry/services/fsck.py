@@ -1,4 +1,4 @@
-"""Looking whether all is well: the metadata and the bytes against each other, and the journal against its chain."""
+"""Checking that nothing is lost or damaged: metadata against bytes, and the journal against its chain of hashes."""
 
 from __future__ import annotations
 
@@ -91,23 +91,31 @@ class Checker:
         self._findings.findings.append(Finding(kind, what, detail, advice, repositories))
 
     async def _check_journal(self) -> None:
+        end = await self._end_of_chain()
+        if end is None:
+            return
+        head = await self._inventory.head()
+        if head[0] != end[0]:
+            self._found(Kind.JOURNAL, "head", f"it names event {head[0]}, the last one is {end[0]}", _ASK)
+        elif head != end:
+            self._found(Kind.JOURNAL, "head", "its chain is not that of the last event", _ASK)
+
+    async def _end_of_chain(self) -> tuple[int, bytes] | None:
+        """The serial and the chain of the last event, which all others lead to; None where the journal is broken."""
         chain, serial = events.CHAIN_START, 0
         while page := await self._inventory.events(serial, _EVENTS):
             for event in page:
                 if event.serial != serial + 1:
                     lost = f"the events {serial + 1} to {event.serial - 1} are missing"
-                    return self._found(Kind.JOURNAL, f"event {serial + 1}", lost, _ASK)
+                    self._found(Kind.JOURNAL, f"event {serial + 1}", lost, _ASK)
+                    return None
                 if not events.verify(chain, event):
                     changed = "it does not follow from the one before: one of the two was changed"
-                    return self._found(Kind.JOURNAL, f"event {event.serial}", changed, _ASK, event.repository)
+                    self._found(Kind.JOURNAL, f"event {event.serial}", changed, _ASK, event.repository)
+                    return None
                 chain, serial = event.chain, event.serial
                 self._findings.events += 1
-        head_serial, head_chain = await self._inventory.head()
-        if (head_serial, head_chain) != (serial, chain):
-            said = f"it names event {head_serial}, the last one is {serial}"
-            said = said if head_serial != serial else "its chain is not that of the last event"
-            self._found(Kind.JOURNAL, "head", said, _ASK)
-        return None
+        return serial, chain
 
     async def _check_manifests(self) -> None:
         async for repository, manifest in self._inventory.manifests():
@@ -131,7 +139,7 @@ class Checker:
         async with self._slots:
             self._findings.blobs += 1
             wrong = await self._wrong_with(blob, deep)
-            # With a database that nodes share, a blob can be collected or pushed anew while this looks at it.
+            # Where nodes share a database, another node may have collected or replaced the blob while this looked.
             if wrong is None or await self._inventory.stored(str(blob.digest)) != blob:
                 return
             repositories = await self._inventory.repositories_with(str(blob.digest))

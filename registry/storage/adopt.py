@@ -1,4 +1,4 @@
-"""Blobs that are files of somebody else's: a second name for them instead of a copy."""
+"""Taking over files of another registry as blobs: a hard link instead of a copy."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _NO_LINK = (errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno.ENOTSUP,
 
 
 class FileAdopter:
-    """Hard links into the blobs of a data directory, in the order of a push: durable, in place, then its row.
+    """Adopter by hard links, in the order of a push: the file durable, then in its place, then its row.
 
-    To the collector it looks like an upload that was interrupted, if it was.
+    An adoption that is interrupted leaves what an interrupted upload leaves, and the collector clears it up as such.
     """
 
     def __init__(self, directory: DataDirectory, executor: Executor, boot: str, changes: Changes) -> None:

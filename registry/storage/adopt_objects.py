@@ -1,4 +1,4 @@
-"""Blobs that are objects of somebody else's in the same store: the store copies them by itself."""
+"""Taking over objects of another registry in the same store as blobs: the store copies them by itself."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from registry.storage.s3.client import S3Client
 
 
 class ObjectAdopter:
-    """Copies within one store into the bucket of blobs, by CopyObject. `endpoint`: of that store; `stored` reads what
-    lies in the bucket."""
+    """Adopter by CopyObject within the store at `endpoint`; `stored` reads the copies back to verify them."""
 
     def __init__(self, client: S3Client, endpoint: str, stored: StoredBytes, changes: Changes) -> None:
         self._client = client

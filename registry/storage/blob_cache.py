@@ -47,7 +47,7 @@ class CachedBlobs:
         self._comparing: dict[Digest, asyncio.Task[None]] = {}
 
     def tidy(self) -> None:
-        """Remove what a process left that died, and what the bound does not allow. For a thread, at the start."""
+        """Remove what a process that died left, and what the bound does not allow. It blocks: for a thread."""
         try:
             self._files.tidy()
         except OSError as error:
@@ -109,12 +109,12 @@ class CachedBlobs:
         await self._compare(blob)
         file = self._files.open(blob.digest, blob.size)
         if file is not None and self._files.identity(file) != self._right.get(blob.digest):
-            file.close()  # it is another one again: the store has it as well
+            file.close()  # replaced while it was verified; the store has the blob as well
             return None
         return file
 
     async def _compare(self, blob: StoredBlob) -> None:
-        """Once for all who want it just now."""
+        """Verify the cached file of a blob, once for all who ask for it at the same time."""
         comparing = self._comparing.get(blob.digest)
         if comparing is None:
             comparing = self._comparing[blob.digest] = asyncio.create_task(self._compare_alone(blob))

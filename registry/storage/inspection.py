@@ -1,4 +1,4 @@
-"""The bytes of blobs as they are: files, and objects by the location that their rows name."""
+"""The bytes of blobs as they are, for fsck and for verifying copies: files, and objects by their location."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bringing bytes that come from elsewhere to the files of a data directory, each verified before it can be seen."""
+"""Placing blobs from elsewhere as files of a data directory, each verified before it can be seen."""
 
 from __future__ import annotations
 

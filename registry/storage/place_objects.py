@@ -1,4 +1,4 @@
-"""Bringing bytes that come from elsewhere into an object store, each blob verified before it can be seen."""
+"""Placing blobs from elsewhere as objects of a bucket, each verified before it can be seen."""
 
 from __future__ import annotations
 

@@ -24,10 +24,10 @@ _PATIENCE = 2.0  # seconds
 
 
 class Presence:
-    """Asks the store about an object at most once in a minute, once for all who want to know just then.
+    """Asks the store about an object at most once a minute, and once for all who want to know at the same time.
 
-    That an object is missing is not remembered: it may be restored. That its bytes are others is, as its size does
-    not tell; a push brings another object. `on_damaged` is called for each time that one of the two is found.
+    A missing object is not remembered, as somebody may restore it. A changed one is: a request for its size cannot find
+    that out, and a push brings a new object. `on_damaged` is called each time that either is found.
     """
 
     def __init__(self, client: S3Client, on_damaged: Callable[[], None]) -> None:
@@ -50,12 +50,12 @@ class Presence:
         return await asyncio.shield(asking)
 
     def missing(self, blob: StoredBlob) -> None:
-        """There is no object of this blob, or one of another size."""
+        """Note that a request found no object of this blob, or one of another size."""
         self._seen.pop(blob.location, None)
         self._damaged("blob is damaged: its object is missing or has another size", blob)
 
     def changed(self, blob: StoredBlob) -> None:
-        """A read of this blob gave other bytes."""
+        """Note that a read of this blob gave other bytes."""
         _note(self._changed, blob.location, None)
         self._damaged("blob is damaged: its object has changed", blob)
 

@@ -38,30 +38,33 @@ class Stores(Protocol):
     def uploads(self, directory: DataDirectory, reader: SessionReader, changes: Changes) -> UploadStore: ...
 
     def remains(self) -> Remains | None:
-        """What removes leftovers; None where there can be none."""
+        """What removes leftovers from an object store; None where all is in files."""
         ...
 
     def inspection(self, directory: DataDirectory) -> StoredBytes:
-        """For those who check the blobs."""
+        """What reads the bytes of blobs as they are, to check them."""
         ...
 
     def placer(self, directory: DataDirectory) -> Placer:
-        """For those who bring blobs from elsewhere."""
+        """What puts blobs that come from elsewhere where new ones go."""
         ...
 
     def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
-        """For those who take over blobs that lie where ours do."""
+        """What makes a file or an object of somebody else's a blob without copying it through this process."""
         ...
 
 
 def chosen(bucket: StoreSettings | None, into_bucket: bool, executor: Executor, boot: str, clock: Clock) -> Stores:
-    """`bucket`: None for files alone. `into_bucket`: whether new blobs go there. Raises StartupError."""
+    """`bucket`: None for files alone. `into_bucket`: whether new blobs go there. `boot`: the id of the machine's boot.
+
+    Raises StartupError.
+    """
     files = FileStores(executor, boot)
     return BucketStores(bucket, into_bucket, files, executor, clock) if bucket else files
 
 
 class FileStores:
-    """All in the data directory. `boot`: of the machine."""
+    """All in the data directory. `boot`: the id of the machine's boot; what an earlier one wrote may be lost."""
 
     def __init__(self, executor: Executor, boot: str) -> None:
         self._executor = executor
