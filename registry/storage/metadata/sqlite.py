@@ -129,7 +129,8 @@ class SqliteTransactions:
 
     def run(self, work: Callable[[Connection], T]) -> T:
         if self._connection is None:
-            self._connection = self._engine.connect()
+            with translated():
+                self._connection = self._engine.connect()
         try:
             self._connection.exec_driver_sql("BEGIN IMMEDIATE")
             result = work(self._connection)

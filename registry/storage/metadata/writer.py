@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
@@ -19,6 +20,8 @@ from registry.storage.metadata import journal
 from registry.storage.metadata.apply import apply
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.transactions import Transactions
+
+log = structlog.get_logger(__name__)
 
 _CHANGES_A_COMMIT = 256
 _WAITING_CHANGES = 2_000
@@ -105,8 +108,11 @@ class GroupCommitWriter:
                 choked.waiting.outcome = choked.error
                 left = [waiting for waiting in left if waiting is not choked.waiting]
             except RegistryError as error:
-                for waiting in left:
-                    waiting.outcome = error
+                _fail(left, error)
+                return
+            except Exception as error:  # whatever it was, the thread goes on: nobody else makes changes
+                log.exception("changes could not be made")
+                _fail(left, StorageFailure("the database failed", {"error": repr(error)[:200]}))
                 return
             else:
                 return
@@ -134,6 +140,11 @@ class GroupCommitWriter:
         serial = self._transactions.run(work)
         self._commits.increment()
         self._on_commit(len(batch), serial)
+
+
+def _fail(batch: list[_Waiting], error: RegistryError) -> None:
+    for waiting in batch:
+        waiting.outcome = error
 
 
 def _answer(batch: list[_Waiting]) -> None:

@@ -13,7 +13,7 @@ from registry.domain import events
 from registry.domain import manifest as manifests
 from registry.domain.changes import Change, DeleteTag, LinkBlob, Outcome, PutManifest
 from registry.errors import ManifestUnknown, StorageFailure
-from registry.storage.metadata import sqlite, writer
+from registry.storage.metadata import journal, sqlite, writer
 from registry.storage.metadata.apply import apply
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.reader import SqlReader
@@ -111,6 +111,39 @@ async def test_a_change_that_the_database_chokes_on_fails_alone(
     for event in log:
         assert events.verify(chain, event)
         chain = event.chain
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_the_writer(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_connection: Connection) -> int:
+        raise RuntimeError("nobody foresaw this")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal, "last_serial", fail)
+        with pytest.raises(StorageFailure):
+            await asyncio.wait_for(database.changes.submit(put(1, "lost")), 5)
+    assert await asyncio.wait_for(database.changes.submit(put(2, "made")), 5) == Outcome()
+    assert list(await database.reader.tags("repo", "", 10)) == ["made"]
+
+
+async def test_a_database_that_cannot_be_opened_is_opened_later(tmp_path: Path) -> None:
+    sqlite.prepare(tmp_path)
+    file, away = tmp_path / sqlite.FILE_NAME, tmp_path / "away"
+    file.rename(away)
+    file.mkdir()
+    counter = CommitCounter.create()
+    changes = GroupCommitWriter(sqlite.SqliteTransactions(tmp_path), counter, lambda: 1.5, lambda *_: None)
+    changes.start()
+    try:
+        with pytest.raises(StorageFailure):
+            await asyncio.wait_for(changes.submit(put(1, "lost")), 5)
+        file.rmdir()
+        away.rename(file)
+        assert await asyncio.wait_for(changes.submit(put(2, "made")), 5) == Outcome()
+    finally:
+        await changes.stop()
+        counter.close()
 
 
 async def test_a_client_that_went_away_does_not_stop_its_change(
