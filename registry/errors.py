@@ -28,6 +28,12 @@ class RegistryError(Exception):
         self.message = message
         self.detail = dict(detail or {})
 
+    @property
+    def with_cause(self) -> str:
+        """For an operator: the message, and what the system or the store itself said, where that is known."""
+        cause = self.detail.get("error")
+        return f"{self.message} ({cause})" if cause else self.message
+
 
 class BlobUnknown(RegistryError):
     code = "BLOB_UNKNOWN"

@@ -64,6 +64,7 @@ def totals(file: Path) -> tuple[int, int]:
 
 
 def hash_of(file: Path) -> str:
+    """The SHA-256 of a file, in hex."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 

@@ -41,8 +41,7 @@ def fsck(config: Path | None, data: str | None, deep: bool, repair: bool, as_jso
         with bar("blobs", lambda: Stand(findings.blobs, findings.expected)):
             _check(settings, findings, deep=deep, repair=repair)
     except RegistryError as error:
-        said = f" ({error.detail['error']})" if "error" in error.detail else ""
-        raise StartupError(f"it cannot be checked: {error.message}{said}") from error
+        raise StartupError(f"it cannot be checked: {error.with_cause}") from error
     if as_json:
         click.echo(json.dumps(findings.to_json(), indent=2))
     else:

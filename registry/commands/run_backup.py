@@ -149,7 +149,6 @@ def _as_startup_error(group: BaseExceptionGroup[Exception], place: Path) -> Star
     if isinstance(error, OSError):
         return StartupError(f"{error.filename or place}: {error.strerror}; mend that and run the same command again")
     if isinstance(error, RegistryError):
-        said = f" ({error.detail['error']})" if "error" in error.detail else ""
-        return StartupError(f"{error.message}{said}; run the same command again to go on")
+        return StartupError(f"{error.with_cause}; run the same command again to go on")
     assert isinstance(error, StartupError)
     return error

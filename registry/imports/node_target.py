@@ -93,8 +93,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except (StorageFull, StorageFailure, Unavailable) as error:
-        said = f" ({error.detail['error']})" if "error" in error.detail else ""
-        raise StoppedError(f"{error.message}{said}") from error
+        raise StoppedError(error.with_cause) from error
     except DigestInvalid as error:
         raise DamagedError("its bytes do not have its digest") from error
     except RegistryError as error:

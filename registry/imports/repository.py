@@ -18,7 +18,8 @@ TakeBlob = Callable[[str, Digest], Awaitable[None]]
 
 
 class RepositoryTaker:
-    """`tags`: of each manifest that has some. `reads`: how many manifests are read or put at the same time."""
+    """Takes over one repository. `tags`: of each manifest that has some. `reads`: bounds how many manifests are read or
+    put at the same time, over all repositories."""
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ _MANIFESTS_AT_ONCE = 16
 
 
 class Taker:
-    """`blobs`: how many of them move at the same time."""
+    """Takes over everything that `source` has. `blobs`: how many of them are copied at the same time."""
 
     def __init__(self, source: Source, target: Target, report: Report, blobs: int) -> None:
         self._source = source

@@ -1,8 +1,8 @@
 """Moving blobs between files and a bucket while they are pushed and pulled.
 
-Of each blob: an intent where the store needs one, the bytes, verified as they are read, and then the row, which is
-changed only where it still says what was copied. Whoever deletes or pushes the blob meanwhile wins. The bytes that
-nobody needs then go as all such bytes do: files with the collector's next round, objects as leftovers.
+The steps for each blob: an intent where the store needs one, the bytes, verified as they are read, and then the row,
+which is changed only if it still names what was copied. Whoever deletes or pushes the blob meanwhile wins. The bytes
+that nobody needs then go as all such bytes do: files with the collector's next round, objects as leftovers.
 """
 
 from __future__ import annotations

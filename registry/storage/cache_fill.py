@@ -108,7 +108,7 @@ class Fill:
             self._close()
 
     def _reserve(self) -> None:
-        """In a thread. It keeps the file by itself, as a task that is cancelled meanwhile gets no result."""
+        """In a thread. It stores the file itself, as a task that is cancelled meanwhile gets no result to store."""
         self._file = self._directory.reserve(self._blob.digest, self._blob.size)
 
     async def _copy(self, file: FillingFile) -> None:
@@ -157,7 +157,7 @@ class Fill:
             raise CacheUnusableError(error.message) from error
 
     def _close(self) -> None:
-        """Once nobody needs the file. In a thread: closing a large one that has no name any more takes long."""
+        """Close the file if nobody needs it any more. In a thread: closing a large one without a name takes long."""
         if self._file is not None and self._has_ended and not self._readers:
             file, self._file = self._file, None
             with suppress(RuntimeError):  # the threads have ended, and the process is about to

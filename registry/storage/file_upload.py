@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -85,7 +86,7 @@ class FileUpload:
             size = min(_READ_SIZE, self._offset - self._hashed_to)
             chunk = os.pread(self._descriptor, size, self._hashed_to)
             if not chunk:
-                raise OSError(5, "the staged bytes are shorter than what was written")
+                raise OSError(errno.EIO, "the staged bytes are shorter than what was written")
             self._hash.update(chunk)
             self._hashed_to += len(chunk)
 
