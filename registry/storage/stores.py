@@ -128,7 +128,7 @@ class BucketStores:
         return StoreBlobs(self._client, FileBlobs(directory, self._executor), on_damaged)
 
     def served_blobs(self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None]) -> BlobStore:
-        from registry.storage.blob_cache import CachedBlobs
+        from registry.storage.cache.cached_blobs import CachedBlobs
 
         blobs = self.blobs(directory, on_damaged)
         cached = CachedBlobs(blobs, directory, self._executor, cache)

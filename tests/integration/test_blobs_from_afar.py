@@ -28,7 +28,7 @@ from registry.http.server import Listener
 from registry.ports import BlobStore, StoredBlob
 from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
-from registry.storage.blob_cache import CachedBlobs
+from registry.storage.cache.cached_blobs import CachedBlobs
 from registry.storage.files import DataDirectory
 from registry.storage.memory.metadata import MemoryMetadata
 from registry.storage.memory.streams import MemoryStreams

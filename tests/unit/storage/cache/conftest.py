@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from registry.ports import StoredBlob
-from registry.storage.blob_cache import CachedBlobs
+from registry.storage.cache.cached_blobs import CachedBlobs
 from registry.storage.files import DataDirectory
 from registry.storage.memory.streams import MemoryStreams
-from tests.unit.storage.caches import BOUND, CONTENT, NewCache
+from tests.unit.storage.cache.caches import BOUND, CONTENT, NewCache
 
 
 @pytest.fixture

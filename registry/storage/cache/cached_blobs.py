@@ -21,9 +21,9 @@ import structlog
 from registry.domain.digest import Digest
 from registry.errors import StorageFailure
 from registry.ports import BlobFile, BlobStore, BlobStream, StoredBlob, reading
-from registry.storage.cache_directory import CacheDirectory, Identity
-from registry.storage.cache_fill import CacheUnusableError, Fill
-from registry.storage.cache_room import CacheRoom
+from registry.storage.cache.directory import CacheDirectory, Identity
+from registry.storage.cache.fill import CacheUnusableError, Fill
+from registry.storage.cache.room import CacheRoom
 from registry.storage.files import DataDirectory, in_thread
 
 log = structlog.get_logger(__name__)

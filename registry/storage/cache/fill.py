@@ -16,7 +16,7 @@ import structlog
 
 from registry.errors import RegistryError, StorageFailure
 from registry.ports import BlobFile, BlobStream, StoredBlob, reading
-from registry.storage.cache_directory import CacheDirectory, FillingFile, Identity
+from registry.storage.cache.directory import CacheDirectory, FillingFile, Identity
 from registry.storage.files import in_thread
 
 log = structlog.get_logger(__name__)

@@ -10,11 +10,11 @@ import pytest
 from registry.domain.digest import Digest
 from registry.errors import BlobUnknown
 from registry.ports import StoredBlob
-from registry.storage.blob_cache import CachedBlobs
-from registry.storage.cache_directory import CacheDirectory
+from registry.storage.cache.cached_blobs import CachedBlobs
+from registry.storage.cache.directory import CacheDirectory
 from registry.storage.memory.streams import MemoryStreams
 from tests.harness.content import random_bytes
-from tests.unit.storage.caches import (
+from tests.unit.storage.cache.caches import (
     BOUND,
     CONTENT,
     SIZE,

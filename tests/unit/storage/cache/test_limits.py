@@ -13,14 +13,14 @@ import pytest
 
 from registry.errors import BlobUnknown, StorageFailure, Unavailable
 from registry.ports import BlobFile, StoredBlob
-from registry.storage.blob_cache import CachedBlobs
-from registry.storage.cache_directory import CacheDirectory
-from registry.storage.cache_room import CacheRoom
+from registry.storage.cache.cached_blobs import CachedBlobs
+from registry.storage.cache.directory import CacheDirectory
+from registry.storage.cache.room import CacheRoom
 from registry.storage.files import DataDirectory
 from registry.storage.memory.streams import MemoryStreams
 from tests.harness.blobs import content_of
 from tests.harness.content import random_bytes
-from tests.unit.storage.caches import (
+from tests.unit.storage.cache.caches import (
     BOUND,
     CONTENT,
     SIZE,
@@ -88,7 +88,7 @@ class TestFailures:
                 raise OSError(errno.ENOSPC, "full")
             return os.writev(descriptor, chunks)
 
-        monkeypatch.setattr("registry.storage.cache_directory.write_all", full_soon)
+        monkeypatch.setattr("registry.storage.cache.directory.write_all", full_soon)
         assert await asyncio.gather(*(read(cache, blob) for _ in range(3))) == [CONTENT] * 3
         assert store.reads[0] == (0, SIZE)
         assert all(start > 0 for start, _ in store.reads[1:]), "what was read once is not read again"

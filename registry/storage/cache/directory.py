@@ -29,7 +29,7 @@ import structlog
 from registry.domain.digest import Digest
 from registry.errors import StorageFull
 from registry.ports import BlobFile
-from registry.storage.cache_room import CachedFile, CacheRoom
+from registry.storage.cache.room import CachedFile, CacheRoom
 from registry.storage.files import DataDirectory, try_lock, write_all
 
 log = structlog.get_logger(__name__)

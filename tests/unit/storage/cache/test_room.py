@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from registry.storage.cache_room import CachedFile, CacheRoom
+from registry.storage.cache.room import CachedFile, CacheRoom
 
 
 def files(*sizes: int) -> list[CachedFile]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from registry.ports import BlobFile, StoredBlob, reading
-from registry.storage.blob_cache import CachedBlobs
+from registry.storage.cache.cached_blobs import CachedBlobs
 from registry.storage.memory.streams import MemoryStreams
 from tests.harness.blobs import content_of
 from tests.harness.content import random_bytes
