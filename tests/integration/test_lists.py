@@ -55,15 +55,20 @@ def test_last(either: RegistryClient, path: str, last: str) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 4, 5])
 def test_the_link_leads_to_the_end(either: RegistryClient, path: str, n: int) -> None:
+    assert followed(either, path, "tags", n) == TAGS
+
+
+def followed(client: RegistryClient, path: str, key: str, n: int) -> list[str]:
+    """All entries of a list, in pages of `n`, by the links from each to the next."""
     found: list[str] = []
     address: str | None = f"{path}?n={n}"
     while address:
-        answer = either.request("GET", address, want=200)
-        page = answer.json()["tags"]
+        answer = client.request("GET", address, want=200)
+        page = answer.json()[key]
         assert 0 < len(page) <= n
         found += page
         address = answer.links.get("next", {}).get("url")
-    assert found == TAGS
+    return found
 
 
 @pytest.mark.parametrize("n", ["-1", "x", "1.5", "", "+1", "0x10", "%D9%A3"])
@@ -98,15 +103,7 @@ def test_the_catalog(shoal: ShoalServer) -> None:
         client.push_blob("blobs-only", b"x")
         assert client.request("GET", "/v2/_catalog", want=200).json() == {"repositories": sorted(names)}
         for n in range(1, 9):
-            found: list[str] = []
-            address: str | None = f"/v2/_catalog?n={n}"
-            while address:
-                answer = client.request("GET", address, want=200)
-                page = answer.json()["repositories"]
-                assert 0 < len(page) <= n
-                found += page
-                address = answer.links.get("next", {}).get("url")
-            assert found == sorted(names)
+            assert followed(client, "/v2/_catalog", "repositories", n) == sorted(names)
         assert client.request("GET", "/v2/_catalog?n=0", want=200).json() == {"repositories": []}
         assert client.request("GET", "/v2/_catalog?last=a.b", want=200).json()["repositories"] == sorted(names)[3:]
         assert client.request("GET", "/v2/_catalog?n=1&last=a/", want=200).json()["repositories"] == ["a/b"]
