@@ -146,6 +146,13 @@ class PlanObject:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepPlan:
+    """An object that was planned is still being made: what may be left of it counts from now. No plan is made anew."""
+
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class MoveBlob:
     """The bytes of a blob that lie at `source` lie at `target` too: from now on they are read there.
 
@@ -182,6 +189,7 @@ Change = (
     | EndUpload
     | ForgetLeftovers
     | PlanObject
+    | KeepPlan
     | MoveBlob
     | NoteMove
 )

@@ -18,6 +18,8 @@ from registry.services.move import Mover
 
 log = structlog.get_logger(__name__)
 
+_KEEP_EVERY = 60.0  # seconds
+
 
 class NodeStorage:
     """The [storage] of a node: while a move goes on it is that of the move, whatever the file of the node says."""
@@ -59,7 +61,8 @@ def move_follower(process: Process, changes: Changes, leases: Leases, move: Node
     def mover(on_progress: Callable[[StorageMove], object]) -> Mover:
         blobs = process.stores.blobs(process.directory, process.metrics.blob_damaged)
         placer = process.stores.placer(process.directory)
-        return Mover(process.sql, changes, blobs, placer, leases, on_progress)
+        keep_every = min(process.settings.collect.leftovers / 4, _KEEP_EVERY)
+        return Mover(process.sql, changes, blobs, placer, leases, keep_every, on_progress)
 
     host, data = here(process.settings.data)
     return MoveFollower(process.sql, changes, host, data, move.take_over, move.give_back, mover)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import replace
 
-from registry.domain.changes import MoveBlob, PlanObject
+from registry.domain.changes import KeepPlan, MoveBlob, PlanObject
 from registry.domain.move import StorageMove
-from registry.errors import BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure
+from registry.errors import BlobUnknown, DigestInvalid, RegistryError, SizeInvalid, StorageFailure
 from registry.ports import BlobStore, Changes, Leases, MoveReader, Placer, StoredBlob, reading
 
 _AT_ONCE = 4
@@ -23,7 +23,10 @@ _DAMAGED = (BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure)
 
 
 class Mover:
-    """Moves every blob to where `placer` puts it. `on_progress` is called after each page of blobs."""
+    """Moves every blob to where `placer` puts it. `on_progress` is called after each page of blobs.
+
+    `keep_every`: seconds, fewer than those for which a leftover stays: a large blob takes longer than that.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class Mover:
         blobs: BlobStore,
         placer: Placer,
         leases: Leases,
+        keep_every: float,
         on_progress: Callable[[StorageMove], object],
     ) -> None:
         self._reader = reader
@@ -39,6 +43,7 @@ class Mover:
         self._blobs = blobs
         self._placer = placer
         self._leases = leases
+        self._keep_every = keep_every
         self._on_progress = on_progress
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
@@ -74,10 +79,28 @@ class Mover:
 
     async def _move(self, blob: StoredBlob) -> int | None:
         target = replace(blob, location=self._placer.new_location(uuid.uuid4().hex))
-        if target.location:
-            await self._changes.submit(PlanObject(target.location))
         with closing(await self._blobs.open(blob)) as opened:
-            async with self._leases.hold(blob.digest), reading(opened.read(0, blob.size)) as chunks:
-                await self._placer.place(target, chunks)
+            async with self._leases.hold(blob.digest):
+                async with self._planned(target.location), reading(opened.read(0, blob.size)) as chunks:
+                    await self._placer.place(target, chunks)
                 moved = await self._changes.submit(MoveBlob(str(blob.digest), blob.location, target.location))
         return blob.size if moved.changed else None
+
+    @asynccontextmanager
+    async def _planned(self, location: str) -> AsyncIterator[None]:
+        """Make it known that an object is being made: what is left of it goes if that is broken off, and not before."""
+        if not location:
+            yield
+            return
+        await self._changes.submit(PlanObject(location))
+        keeping = asyncio.create_task(self._keep(location))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+
+    async def _keep(self, location: str) -> None:
+        while True:
+            await asyncio.sleep(self._keep_every)
+            with suppress(RegistryError):  # the next one may do better
+                await self._changes.submit(KeepPlan(location))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.domain.changes import DeleteBlob, LinkBlob, MoveBlob, NoteMove, Outcome, PlanObject
+from registry.domain.changes import DeleteBlob, KeepPlan, LinkBlob, MoveBlob, NoteMove, Outcome, PlanObject
 from registry.domain.digest import Digest
 from registry.domain.upload import ANY_MULTIPART, Leftover
 from registry.ports import StoredBlob
@@ -81,6 +81,23 @@ async def test_what_is_not_where_it_shall_be_is_found(metadata: Metadata) -> Non
     assert await metadata.moves.misplaced(False, "") == [StoredBlob(Digest.parse(other), 5, "key")]
     assert await metadata.moves.misplaced(False, other) == []
     assert [await metadata.moves.misplaced_count(into) for into in (True, False)] == [1, 1]
+
+
+async def test_what_is_left_of_a_plan_counts_from_when_it_was_kept(metadata: Metadata) -> None:
+    await metadata.node.submit(PlanObject("key"))
+    metadata.clock.advance(100)
+    assert await metadata.node.submit(KeepPlan("key")) == Outcome()
+    assert list(await metadata.sessions.leftovers(metadata.clock() - 50)) == []
+    assert set(await metadata.sessions.leftovers(metadata.clock() + 1)) == PLANNED
+
+
+async def test_a_plan_that_has_ended_is_not_kept(metadata: Metadata) -> None:
+    """Else what a blob has would be left over."""
+    await metadata.node.submit(LinkBlob(REPO, DIGEST, 7))
+    await metadata.node.submit(PlanObject("key"))
+    await metadata.node.submit(MoveBlob(DIGEST, "", "key"))
+    assert await metadata.node.submit(KeepPlan("key")) == Outcome(changed=False)
+    assert await left_over(metadata) == set()
 
 
 async def test_a_note_follows_the_one_before(metadata: Metadata) -> None:

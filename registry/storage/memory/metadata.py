@@ -197,6 +197,10 @@ class MemoryMetadata:
             case changes.PlanObject():
                 self._leave_behind(object_remains(change.key))
                 return Outcome()
+            case changes.KeepPlan():
+                kept = [leftover for leftover in object_remains(change.key) if leftover in self._leftovers]
+                self._leftovers |= dict.fromkeys(kept, self._clock())
+                return Outcome(changed=bool(kept))
             case changes.MoveBlob():
                 return self._move_blob(change)
             case changes.NoteMove():

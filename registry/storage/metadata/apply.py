@@ -20,6 +20,7 @@ from registry.domain.changes import (
     ForgetLeftovers,
     HoldUpload,
     KeepBlob,
+    KeepPlan,
     LinkBlob,
     MountBlob,
     MoveBlob,
@@ -74,6 +75,8 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
         case PlanObject():
             sessions.leave_behind(connection, object_remains(change.key), now)
             return Outcome()
+        case KeepPlan():
+            return sessions.keep_plan(connection, change, now)
         case MoveBlob():
             return _move_blob(connection, change, now)
         case NoteMove():

@@ -9,8 +9,17 @@ from typing import Any
 
 from sqlalchemy import Connection, Float, Row, Text, bindparam, delete, insert, select, update
 
-from registry.domain.changes import BeginUpload, EndUpload, ForgetLeftovers, HoldUpload, LinkBlob, Outcome, SaveUpload
-from registry.domain.upload import Leftover, StagedPart, UploadSession
+from registry.domain.changes import (
+    BeginUpload,
+    EndUpload,
+    ForgetLeftovers,
+    HoldUpload,
+    KeepPlan,
+    LinkBlob,
+    Outcome,
+    SaveUpload,
+)
+from registry.domain.upload import Leftover, StagedPart, UploadSession, object_remains
 from registry.errors import BlobUploadUnknown, UploadBusy
 from registry.storage.metadata.schema import leftovers, uploads
 
@@ -33,6 +42,7 @@ _ADD_LEFTOVER = insert(leftovers).from_select(
         bindparam("since", type_=Float()),
     ).where(~select(leftovers.c.key).where(_SAME_LEFTOVER).exists()),
 )
+_KEEP_LEFTOVER = update(leftovers).where(_SAME_LEFTOVER).values(since=bindparam("now"))
 _DROP_LEFTOVER = delete(leftovers).where(_SAME_LEFTOVER)
 
 UPLOAD = _SELECT
@@ -112,6 +122,12 @@ def forget(connection: Connection, change: ForgetLeftovers) -> Outcome:
     for leftover in change.leftovers:
         connection.execute(_DROP_LEFTOVER, {"k": leftover.key, "m": leftover.multipart})
     return Outcome()
+
+
+def keep_plan(connection: Connection, change: KeepPlan, now: float) -> Outcome:
+    planned = [{"k": leftover.key, "m": leftover.multipart, "now": now} for leftover in object_remains(change.key)]
+    kept = [connection.execute(_KEEP_LEFTOVER, values).rowcount for values in planned]
+    return Outcome(changed=any(kept))
 
 
 def leave_behind(connection: Connection, found: Iterable[Leftover], now: float) -> None:
