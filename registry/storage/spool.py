@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-import zlib
+
+from zlib_ng import zlib_ng
 
 from registry.storage import files
 from registry.storage.files import DataDirectory
@@ -12,7 +13,10 @@ from registry.storage.s3.transport import FileBody
 
 
 class SpooledPart:
-    """Some bytes, their number and their CRC-32; whoever made it closes it. Used in threads, one at a time."""
+    """Some bytes, their number and their CRC-32; whoever made it closes it. Used in threads, one at a time.
+
+    The CRC-32 is zlib-ng's: that of the standard library takes half as long as SHA-256 does.
+    """
 
     def __init__(self, directory: DataDirectory) -> None:
         self._directory = directory
@@ -28,7 +32,7 @@ class SpooledPart:
         """Raises StorageFull."""
         self._directory.check_room(sum(map(len, chunks)))
         for chunk in chunks:
-            self._crc32 = zlib.crc32(chunk, self._crc32)
+            self._crc32 = zlib_ng.crc32(chunk, self._crc32)
         self.size += files.write_all(self._file.fileno(), chunks)
 
     def read(self, start: int, size: int) -> bytes:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import zlib
+
+from zlib_ng import zlib_ng
 
 from registry.errors import StorageFailure
 from registry.storage.s3.transport import FileBody
@@ -26,7 +27,7 @@ def size_of(body: bytes | FileBody) -> int:
 
 def crc32_of(body: bytes | FileBody) -> str:
     """As it stands in a header."""
-    crc32 = body.crc32 if isinstance(body, FileBody) else zlib.crc32(body)
+    crc32 = body.crc32 if isinstance(body, FileBody) else zlib_ng.crc32(body)
     return base64.b64encode(crc32.to_bytes(4, "big")).decode()
 
 
@@ -43,7 +44,7 @@ def md5_of(body: bytes | FileBody) -> str:
         for position in range(0, body.size, _SLICE):
             piece = os.pread(body.fd, min(_SLICE, body.size - position), position)
             running.update(piece)
-            crc32 = zlib.crc32(piece, crc32)
+            crc32 = zlib_ng.crc32(piece, crc32)
         if crc32 != body.crc32:
             raise StorageFailure("the spooled bytes of an upload were changed")
     return base64.b64encode(running.digest()).decode()
