@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import shutil
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from registry.backup import database
@@ -21,9 +22,10 @@ from registry.storage.metadata import sqlite
 class Restorer:
     """One snapshot on its way into an empty data directory that is held."""
 
-    def __init__(self, backup: BackupDirectory, snapshot: Snapshot, report: Report) -> None:
+    def __init__(self, backup: BackupDirectory, snapshot: Snapshot, mark: Mark, report: Report) -> None:
         self._backup = backup
         self._snapshot = snapshot
+        self._mark = mark
         self._report = report
 
     async def blobs(self, placer: Placer, jobs: int) -> None:
@@ -36,7 +38,7 @@ class Restorer:
         for page in database.pages(database.blobs_of(file)):
             async with asyncio.TaskGroup() as group:
                 for blob in page:
-                    group.create_task(self._restored(_placed(placer, blob), placer, slots))
+                    group.create_task(self._restored(self._placed(placer, blob), placer, slots))
 
     async def _restored(self, blob: StoredBlob, placer: Placer, slots: asyncio.Semaphore) -> None:
         async with slots:
@@ -58,37 +60,65 @@ class Restorer:
             self._report.copied += 1
             self._report.size += blob.size
 
-    def database(self, folder: Path, placer: Placer) -> Path:
-        """Write the database with the places that the blobs have now into a folder; its file. Raises StartupError."""
-        file = folder / DATABASE
-        for left in folder.glob(f"{DATABASE}*"):
+    def database(self, placer: Placer) -> Path:
+        """Write the database with the places that the blobs have now beside the mark; its file. Raises StartupError."""
+        file = self._mark.database
+        for left in self._mark.folder.glob(f"{DATABASE}*"):
             left.unlink()
         shutil.copyfile(self._backup.database(self._snapshot), file)
-        sqlite.prepare(folder, may_be_new=False)
-        self._report.serial = database.rewrite(file, lambda blob: _placed(placer, blob).location)
+        sqlite.prepare(self._mark.folder, may_be_new=False)
+        self._report.serial = database.rewrite(file, lambda blob: self._placed(placer, blob).location)
         return file
 
+    def _placed(self, placer: Placer, blob: StoredBlob) -> StoredBlob:
+        """Where a blob comes: the same at each try, so that a second one finds what the first one did.
 
-def _placed(placer: Placer, blob: StoredBlob) -> StoredBlob:
-    """Where a blob comes: the same at each try, so that a second one finds what the first one did."""
-    return replace(blob, location=placer.new_location(f"{blob.digest.hex}-{blob.digest.algorithm}"))
+        Another restore names its objects otherwise: two registries in one bucket must not share any, as each removes
+        what it does not need.
+        """
+        name = f"{blob.digest.hex}-{blob.digest.algorithm}-{self._mark.names}"
+        return replace(blob, location=placer.new_location(name))
 
 
-def begin(mark: Path, snapshot: Snapshot) -> Path:
-    """Make the folder that marks a data directory as one that is being restored, which goes with the end.
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """The folder that marks a data directory as one that is being restored; it goes with the end.
+
+    `names`: what the objects of this restore have in their names.
+    """
+
+    folder: Path
+    names: str
+
+    @property
+    def database(self) -> Path:
+        """The database on its way, once all blobs are there."""
+        return self.folder / DATABASE
+
+
+def begin(folder: Path, snapshot: Snapshot) -> Mark:
+    """Make the mark, or find that of an interrupted restore.
 
     Raises StartupError where the restore of another snapshot has begun.
     """
-    said = mark / "snapshot"
-    if said.is_file() and said.read_text() != snapshot.name:
-        raise StartupError(
-            f"the restore of {said.read_text()} has not ended here: go on with --snapshot, or restore into an empty "
-            "directory"
-        )
-    mark.mkdir(exist_ok=True)
-    said.write_text(snapshot.name)
-    sync_directory(mark)
-    sync_directory(mark.parent)
+    said = folder / "snapshot"
+    if said.is_file():
+        begun, _, names = said.read_text().partition(" ")
+        if begun != snapshot.name:
+            raise StartupError(
+                f"the restore of {begun} has not ended here: go on with --snapshot, or restore into an empty directory"
+            )
+        return Mark(folder, names)
+    mark = Mark(folder, secrets.token_hex(4))
+    folder.mkdir(exist_ok=True)
+    draft = folder / "draft"
+    with draft.open("w") as file:
+        file.write(f"{snapshot.name} {mark.names}")
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(said)
+    sync_directory(folder)
+    sync_directory(folder.parent)
     return mark
 
 

@@ -14,6 +14,7 @@ import click
 from registry.commands.options import config_option, json_option, told_plainly
 
 if TYPE_CHECKING:
+    from registry.backup.directory import Snapshot
     from registry.backup.report import Report
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -56,16 +57,22 @@ def create(target: Path, config: Path | None, data: str | None, jobs: int, as_js
 @json_option
 @told_plainly
 def list_snapshots(source: Path, as_json: bool) -> None:
-    """Show the snapshots of a backup."""
-    from dataclasses import asdict
-
+    """Show the snapshots of a backup; exit with 1 where one cannot be read."""
     from registry.backup.directory import BackupDirectory
 
-    snapshots = BackupDirectory(source).snapshots()
+    snapshots, damaged = BackupDirectory(source).snapshots()
     if as_json:
-        click.echo(json.dumps([asdict(snapshot) for snapshot in snapshots], indent=2))
-        return
+        from msgspec.structs import asdict
 
+        click.echo(json.dumps([asdict(snapshot) for snapshot in snapshots], indent=2))
+    else:
+        _show_snapshots(snapshots)
+    for problem in damaged.values():
+        click.echo(f"shoal: {problem}", err=True)
+    sys.exit(1 if damaged else 0)
+
+
+def _show_snapshots(snapshots: list[Snapshot]) -> None:
     from rich.console import Console
     from rich.filesize import decimal
     from rich.table import Table

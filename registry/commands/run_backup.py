@@ -64,8 +64,8 @@ async def _create(settings: Settings, backup: BackupDirectory, jobs: int, report
 def verify(source: Path, name: str, jobs: int, report: Report) -> None:
     """Read a snapshot and its blobs; all of them where `name` is "". Raises StartupError."""
     backup = BackupDirectory(source)
-    wanted = [backup.snapshot(name)] if name else backup.snapshots()
-    report.snapshot = name
+    wanted, damaged = ([backup.snapshot(name)], {}) if name else backup.snapshots()
+    report.snapshot, report.problems = name, damaged
     with _translated(source), ThreadPoolExecutor(jobs, "backup") as executor:
         verify_snapshots(backup, wanted, executor, report)
 
@@ -84,7 +84,7 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
             if not _lacks_only_its_end(settings, directory):
                 place = without_password(settings.database.url) or settings.data
                 raise StartupError(f"there is a database already ({place}): restore into an empty one")
-            shutil.rmtree(restoring.begin(directory.restoring, snapshot))
+            shutil.rmtree(restoring.begin(directory.restoring, snapshot).folder)
             report.snapshot = snapshot.name
             return
         directory.prepare(being_restored=True)
@@ -92,8 +92,8 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
             raise StartupError(f"{settings.data} holds blobs already: restore into an empty directory")
         mark = restoring.begin(directory.restoring, snapshot)
         remove_remains(directory.uploads)
-        asyncio.run(_restore(settings, directory, Restorer(backup, snapshot, report), jobs))
-        shutil.rmtree(mark)
+        asyncio.run(_restore(settings, directory, Restorer(backup, snapshot, mark, report), jobs))
+        shutil.rmtree(mark.folder)
 
 
 def _lacks_only_its_end(settings: Settings, directory: DataDirectory) -> bool:
@@ -116,7 +116,7 @@ async def _restore(settings: Settings, directory: DataDirectory, restorer: Resto
         await stores.check_at_start()
         placer = stores.placer(directory)
         await restorer.blobs(placer, jobs)
-        file = restorer.database(directory.restoring, placer)
+        file = restorer.database(placer)
     finally:
         await stores.close()
         executor.shutdown()

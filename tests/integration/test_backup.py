@@ -8,11 +8,13 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +166,21 @@ class TestDamage:
         assert list(told("backup", "verify", "--from", kept, status=1)["problems"]) == [file.parent.name]
         assert "was changed" in refused("backup", "restore", "--from", kept, "--data", tmp_path / "new")
 
+    def test_of_one_snapshot_keeps_nobody_from_the_others(self, kept: Path, tmp_path: Path) -> None:
+        (good,) = (kept / "snapshots").iterdir()
+        for number, text in enumerate(["", "[]", '"x"', '{"format": 1}', '{"format": 1, "name": 5}']):
+            (bad := kept / "snapshots" / f"0000000{number}").mkdir()
+            (bad / "snapshot.json").write_text(text)
+        (kept / "snapshots" / "README").write_text("not ours")
+        renamed = shutil.copytree(good, kept / "snapshots" / "00000009")
+        done = CliRunner().invoke(main, ["backup", "list", "--from", str(kept), "--json"])
+        assert [snapshot["name"] for snapshot in json.loads(done.stdout)] == [good.name]
+        assert done.exit_code == 1
+        assert len(done.stderr.splitlines()) == 6
+        assert "give it its name" in refused("backup", "verify", "--from", kept, "--snapshot", renamed.name)
+        assert len(told("backup", "verify", "--from", kept, status=1)["problems"]) == 6
+        told("backup", "restore", "--from", kept, "--snapshot", good.name, "--data", tmp_path / "new")
+
     def test_of_the_registry_itself_is_told_and_the_rest_kept(
         self, filled: tuple[Path, Holdings], tmp_path: Path
     ) -> None:
@@ -199,6 +216,56 @@ class TestKilled:
         assert report["copied"] < report["blobs"]
         assert fsck(data, "--deep", status=0) == []
         check(data, filled[1])
+
+    @pytest.mark.parametrize("step", ["before_the_name", "after_the_name", "while_the_mark_goes"])
+    def test_at_the_end_of_a_restore_it_comes_to_its_end(
+        self, filled: tuple[Path, Holdings], backup: Path, tmp_path: Path, step: str
+    ) -> None:
+        data = tmp_path / "new"
+        words = ("backup", "restore", "--from", backup, "--data", data)
+        kill_at(step, words)
+        assert (data / "restoring").exists()
+        report = told(*words)
+        assert (report["copied"], report["problems"]) == (0, {})
+        check(data, filled[1])
+
+    @pytest.mark.require("postgres")
+    def test_after_the_database_was_written_it_comes_to_its_end(
+        self, filled: tuple[Path, Holdings], backup: Path, postgres_server: PostgresServer, tmp_path: Path
+    ) -> None:
+        settings, data = {"database": {"url": postgres_server.new_database()}}, tmp_path / "new"
+        config = tmp_path / "shoal.toml"
+        config.write_text(to_toml(settings))
+        words = ("backup", "restore", "--from", backup, "--data", data, "--config", config)
+        kill_at("while_the_mark_goes", words)
+        assert told(*words)["copied"] == 0
+        assert not (data / "restoring").exists()
+        check(data, filled[1], settings=settings)
+
+        other = tmp_path / "other"  # was not written by this restore, which cannot take it for its own
+        kill_once(("backup", "restore", "--from", backup, "--data", other, "--jobs", "1"), other / "blobs", 3)
+        assert "database already" in refused("backup", "restore", "--from", backup, "--data", other, "--config", config)
+
+
+_KILLED = """
+import os, shutil, signal, sys
+from registry.backup import restore
+from registry.cli import main
+def die(*_, **__): os.kill(os.getpid(), signal.SIGKILL)
+place = restore.put_in_place
+if sys.argv[1] == "before_the_name": restore.put_in_place = die
+if sys.argv[1] == "after_the_name": restore.put_in_place = lambda *words: (place(*words), die())
+if sys.argv[1] == "while_the_mark_goes": shutil.rmtree = die
+main(sys.argv[2:])
+"""
+
+
+def kill_at(step: str, words: tuple[str | Path, ...]) -> None:
+    """Run a command that kills itself at a moment which is too short to be met from outside."""
+    process = subprocess.run(
+        [sys.executable, "-c", _KILLED, step, *map(str, words)], cwd=ROOT, env=clean_environment(None), check=False
+    )
+    assert process.returncode == -signal.SIGKILL
 
 
 def kill_once(words: tuple[str | Path, ...], blobs: Path, count: int) -> None:
@@ -286,6 +353,35 @@ def test_what_cannot_be_done_is_told_in_one_line(
     assert "no snapshot" in refused("backup", "verify", "--from", backup, "--snapshot", "yesterday")
     for verb in ("list", "verify"):
         assert "is no backup" in refused("backup", verb, "--from", tmp_path)
+
+
+def test_files_of_somebody_else_are_left_alone(filled: tuple[Path, Holdings], tmp_path: Path) -> None:
+    target = tmp_path / "ftp"
+    precious = target / "incoming" / "precious"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("not a backup")
+    assert "is no backup" in refused("backup", "create", "--to", target, "--data", filled[0])
+    other = shutil.copytree(filled[0], tmp_path / "data", symlinks=True)
+    assert "is no backup" in refused("backup", "create", "--to", filled[0], "--data", other)
+    assert list(target.iterdir()) == [precious.parent]
+    assert precious.exists()
+
+
+def test_two_restores_into_one_bucket_share_nothing(
+    filled: tuple[Path, Holdings], backup: Path, s3_server: S3Server, tmp_path: Path
+) -> None:
+    """Each registry removes the objects that it does not need, and must not take those of the other."""
+    bucket = s3_server.bucket("restored-twice").bucket
+    keys = {"access_key": ACCESS_KEY, "secret_key": SECRET_KEY}
+    config = tmp_path / "shoal.toml"
+    config.write_text(to_toml({"storage": {"kind": "s3", "endpoint": s3_server.endpoint, "bucket": bucket, **keys}}))
+    locations = set()
+    for name in ("a", "b"):
+        report = told("backup", "restore", "--from", backup, "--data", tmp_path / name, "--config", config)
+        assert report["copied"] == report["blobs"]
+        with closing(sqlite3.connect(tmp_path / name / "shoal.db")) as database:
+            locations |= {row[0] for row in database.execute("SELECT location FROM blobs")}
+    assert len(locations) == 2 * report["blobs"]
 
 
 def test_a_full_disk_of_the_backup_is_told(filled: tuple[Path, Holdings], tmp_path: Path) -> None:
