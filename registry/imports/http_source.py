@@ -13,13 +13,14 @@ from yarl import URL
 from registry.domain.digest import Digest
 from registry.domain.manifest import IMAGE_TYPES, INDEX_TYPES, MAX_MANIFEST_SIZE, OCI_ARTIFACT, SCHEMA_1
 from registry.errors import DigestInvalid
-from registry.imports.http_session import BrokenError, RegistrySession, SilentError, check, error_text
+from registry.imports.http_session import BrokenError, RegistrySession, SilentError, check
 from registry.imports.ports import Body, DamagedError, NotThereError, RawManifest, StoppedError
 
 # All by name: docker-registry converts what a client does not name.
 _ACCEPT = ", ".join((*IMAGE_TYPES, *INDEX_TYPES, OCI_ARTIFACT, *SCHEMA_1, "*/*;q=0.1"))
 _CATALOG = "_catalog"
 _READ_SIZE = 1024 * 1024
+_MOST_OF_A_LIST = 64 * 1024 * 1024  # some registries give all their repositories on one page
 _BREAKS = 5
 _TRIES = 4
 _FIRST_TRIES = 2  # who never answered so far is not worth much waiting
@@ -72,7 +73,7 @@ class HttpSource:
         path = f"/v2/{repository}/manifests/{reference}"
         async with self._session.open("GET", path, area=repository, headers={"Accept": _ACCEPT}) as response:
             await check(response, "the manifest", 200)
-            content = await _whole(response, MAX_MANIFEST_SIZE)
+            content = await _whole(response, MAX_MANIFEST_SIZE, "a manifest")
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         return content, media_type or None
 
@@ -81,7 +82,9 @@ class HttpSource:
             return ()
         path: str | None = f"/v2/{repository}/referrers/{digest}"
         found: list[Digest] = []
-        while path is not None:
+        seen: set[str] = set()
+        while path is not None and path not in seen:  # some lists lead back to a page that was read
+            seen.add(path)
             async with self._session.open("GET", path, area=repository) as response:
                 if response.status != 200:  # a registry that has this API answers 200 also where there is nothing
                     self._has_referrers = bool(found)
@@ -127,35 +130,40 @@ class HttpSource:
 
     async def _names(self, start: str, area: str, key: str) -> AsyncIterator[str]:
         path: str | None = start
-        while path is not None:
+        seen: set[str] = set()
+        while path is not None and path not in seen:  # some lists lead back to a page that was read
+            seen.add(path)
             tries = _FIRST_TRIES if path == f"/v2/{_CATALOG}" else _TRIES
             async with self._session.open("GET", path, area=area, tries=tries) as response:
                 await check(response, "the list", 200)
-                document, following = await _document(response), _next(response)
+                document, path = await _document(response), _next(response)
             names = document.get(key)
             for name in names if isinstance(names, list) else []:
                 yield str(name)
-            path = following if following != path else None
 
 
-async def _whole(response: ClientResponse, most: int) -> bytes:
-    content = b""
+async def _whole(response: ClientResponse, most: int, what: str) -> bytes:
+    content = bytearray()
     async for chunk in response.content.iter_any():
         content += chunk
         if len(content) > most:
-            raise DamagedError("it is larger than a manifest can be")
-    return content
+            raise DamagedError(f"it is larger than {what} can be")
+    return bytes(content)
 
 
 async def _document(response: ClientResponse) -> dict[str, object]:
-    text = await response.read()
+    text = await _whole(response, _MOST_OF_A_LIST, "a page of a list")
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise DamagedError(f"the registry's answer is no JSON object: {await error_text(response)}")
+        raise DamagedError(f"the registry's answer is no JSON object: {_start_of(text)}")
     return document
+
+
+def _start_of(text: bytes) -> str:
+    return " ".join(text[:200].decode("utf-8", "replace").split())
 
 
 def _digest(entry: object) -> Digest:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +28,21 @@ class LocalTree:
     def folders(self, path: str) -> Sequence[str]:
         try:
             with os.scandir(self._root / path) as entries:
-                return [entry.name for entry in entries if entry.is_dir()]
+                found = [entry for entry in entries if entry.is_dir(follow_symlinks=False) or self._leads_on(entry)]
         except FileNotFoundError:
             return []
+        return [entry.name for entry in found]
+
+    def _leads_on(self, entry: os.DirEntry[str]) -> bool:
+        """Whether this is a symbolic link to a folder, and none back to one that it is in: that would have no end."""
+        target, above = os.path.realpath(entry.path), Path(entry.path).parent
+        if not Path(target).is_dir():
+            return False
+        while above != self._root.parent:
+            if os.path.realpath(above) == target:
+                return False
+            above = above.parent
+        return True
 
     def holds_files(self, path: str) -> bool:
         return any(names for _, _, names in os.walk(self._root / path))
@@ -37,7 +51,11 @@ class LocalTree:
         return (self._root / path).is_file()
 
     def open(self, path: str) -> Readable:
-        return (self._root / path).open("rb", buffering=0)
+        descriptor = os.open(self._root / path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is not a file")
+        return os.fdopen(descriptor, "rb", buffering=0)
 
     def original(self, path: str) -> Path:
         return self._root / path

@@ -55,7 +55,8 @@ class Report:
         return not self.problems and not self.stopped
 
     def problem(self, repository: str, what: object, kind: Kind, reason: object) -> None:
-        self.problems.add(Problem(repository, str(what), kind, str(reason)))
+        texts = (_printable(repository), _printable(str(what)), kind, _printable(str(reason)))
+        self.problems.add(Problem(*texts))
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -73,3 +74,8 @@ class Report:
             "stopped": self.stopped or None,
             "complete": self.complete,
         }
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be text: what a terminal cannot show is shown as its number."""
+    return text.encode("utf-8", "backslashreplace").decode()

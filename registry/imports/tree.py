@@ -72,7 +72,8 @@ class TreeSource:
         try:
             return await self._in_thread(lambda: sorted(self._below("")))
         except OSError as error:
-            raise StoppedError(f"the storage cannot be read: {error.strerror or error}") from error
+            where = f" ({error.filename})" if error.filename else ""
+            raise StoppedError(f"the storage cannot be read: {error.strerror or error}{where}") from error
 
     def _below(self, name: str) -> Iterator[str]:
         """Every repository in a folder: names have slashes, and a repository may lie below another one."""
@@ -188,7 +189,7 @@ def _media_type(content: bytes) -> str | None:
     """Only of schema 1, which does not say it itself; all others do, or have a form that says it."""
     try:
         document = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):  # whoever reads it as a manifest refuses it
         return None
     old = isinstance(document, dict) and document.get("schemaVersion") == 1
     return SCHEMA_1[1] if old else None

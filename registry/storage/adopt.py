@@ -61,7 +61,7 @@ class FileAdopter:
 
     def _link(self, file: Path, name: str) -> int | None:
         """Open a file and give it a second name among the uploads."""
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe would block
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, "it is not a file")
