@@ -32,7 +32,7 @@ from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
-from registry.wiring import database_of
+from registry.wiring import database_of, refuse_unnamed_bucket
 
 log = structlog.get_logger(__name__)
 
@@ -73,6 +73,7 @@ async def _node(
     try:
         await follower.follow_at_start()  # the parts below depend on what this chooses
         await process.stores.check_at_start()
+        await refuse_unnamed_bucket(process.settings.storage, process.sql)
     except (StartupError, RegistryError) as error:
         await process.close()
         raise StartupError(str(error)) from error

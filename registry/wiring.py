@@ -7,6 +7,8 @@ from pathlib import Path
 
 from registry.config import Settings, StorageSettings
 from registry.domain.clock import system_clock
+from registry.errors import StartupError
+from registry.ports import MoveReader
 from registry.storage import stores
 from registry.storage.metadata import databases
 from registry.storage.metadata.databases import Database
@@ -42,6 +44,12 @@ def bucket(storage: StorageSettings) -> StoreSettings | None:
         storage.kms_key,
         storage.proxy,
     )
+
+
+async def refuse_unnamed_bucket(storage: StorageSettings, reader: MoveReader) -> None:
+    """Raises StartupError where blobs lie in a bucket and the settings name none: those of before a move, perhaps."""
+    if not storage.bucket and await reader.misplaced(False, ""):
+        raise StartupError("blobs lie in a bucket, and [storage] names none: give --config with the settings that do")
 
 
 def stores_of(storage: StorageSettings, executor: Executor) -> stores.Stores:

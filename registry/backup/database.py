@@ -18,6 +18,7 @@ from registry.errors import StartupError
 from registry.ports import StoredBlob
 from registry.storage.metadata import journal, sqlite
 from registry.storage.metadata.schema import blobs, garbage, head, leftovers, uploads
+from registry.storage.metadata.statements import FORGET_MOVE
 
 _PAGE = 1000
 
@@ -27,6 +28,8 @@ def settle(file: Path) -> None:
     with _written(file) as connection:
         for table in (uploads, leftovers, garbage):
             connection.execute(delete(table))
+        # A restored registry is where its settings say; the file that the move names need not be there.
+        connection.execute(FORGET_MOVE)
     with closing(sqlite3.connect(file)) as plain:
         plain.execute("PRAGMA journal_mode=DELETE")
 

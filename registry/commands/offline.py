@@ -22,7 +22,7 @@ from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.storage.stores import Stores
-from registry.wiring import database_of, stores_of
+from registry.wiring import database_of, refuse_unnamed_bucket, stores_of
 
 _FILE_THREADS = 16
 
@@ -72,6 +72,7 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
     writer.start()
     try:
         await stores.check_at_start()
+        await refuse_unnamed_bucket(settings.storage, reader)
         blobs = stores.blobs(directory, lambda: None)
         leases, uploads = LocalLeases(), stores.uploads(directory, reader, writer)
         yield OfflineNode(

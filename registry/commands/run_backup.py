@@ -21,10 +21,11 @@ from registry.storage.data_lock import sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata import copying, sqlite
 from registry.storage.metadata.inventory import SqlInventory
+from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.schema import SCHEMA_VERSION
 from registry.storage.staged_file import remove_remains
 from registry.values import without_password
-from registry.wiring import database_of, stores_of
+from registry.wiring import database_of, refuse_unnamed_bucket, stores_of
 
 _EXTRA_THREADS = 4
 
@@ -53,6 +54,7 @@ async def _create(settings: Settings, backup: BackupDirectory, jobs: int, report
 
     try:
         await stores.check_at_start()
+        await refuse_unnamed_bucket(settings.storage, SqlReader(rows))
         blobs = stores.blobs(DataDirectory(settings.data, settings.storage.reserve), lambda: None)
         await Creator(backup, blobs, SqlInventory(rows), copy_database, executor, jobs, report).run()
     finally:

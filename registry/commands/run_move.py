@@ -16,7 +16,7 @@ from registry.config import Settings
 from registry.domain.changes import NoteMove
 from registry.domain.move import MoveState, StorageMove
 from registry.errors import DataInUse, RegistryError, StartupError
-from registry.processes.move_target import here, refuse_other_bucket, storage_of
+from registry.processes.move_target import here, node_of, refuse_other_bucket, storage_of
 from registry.storage.data_lock import sole_use
 from registry.storage.metadata.apply import apply
 from registry.storage.metadata.databases import Database
@@ -40,7 +40,9 @@ def move_storage(settings: Settings, target: Path, on_progress: Callable[[Storag
     database = database_of(settings)
     host, data = here(settings.data)
     into_bucket = wanted.kind == "s3"
-    new = StorageMove(uuid.uuid4().hex, str(target.resolve()), into_bucket, host, data, time.time())
+    new = StorageMove(
+        uuid.uuid4().hex, str(target.resolve()), into_bucket, node_of(settings.data), host, data, time.time()
+    )
     try:
         return asyncio.run(_followed(database, _begin(database, new), on_progress))
     except RegistryError as error:

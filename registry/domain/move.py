@@ -18,13 +18,15 @@ class MoveState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StorageMove:
-    """`settings`: the file whose [storage] all nodes take over; it names no secrets here. `host` and `data`: the node
-    that copies. `since`: seconds since the epoch. `problems`: by digest, why a blob stays where it was.
+    """`settings`: the file whose [storage] all nodes take over; it names no secrets here. `node`: the one that copies,
+    which is called by `host` and `data`; both may be others after its next start. `since`: seconds since the epoch.
+    `problems`: by digest, why a blob stays where it was.
     """
 
     id: str
     settings: str
     into_bucket: bool
+    node: str
     host: str
     data: str
     since: float

@@ -27,22 +27,24 @@ _AGAIN_AFTER = 5.0  # seconds
 class MoveFollower:
     """`take_over` opens both stores, new blobs going to the other one, and raises StartupError where it cannot.
 
-    `give_back` undoes that. `mover` makes what copies; it is given a function to call with the progress.
+    `node`: of this node in the database, and `called`: for people. `give_back` undoes what `take_over` did. `mover`
+    makes what copies; it is given a function to call with the progress.
     """
 
     def __init__(
         self,
         reader: MoveReader,
         changes: Changes,
-        host: str,
-        data: str,
+        node: str,
+        called: str,
         take_over: Callable[[StorageMove], Awaitable[None]],
         give_back: Callable[[], Awaitable[None]],
         mover: Callable[[Callable[[StorageMove], object]], Mover],
     ) -> None:
         self._reader = reader
         self._changes = changes
-        self._place = (host, data)
+        self._node = node
+        self._called = called
         self._take_over = take_over
         self._give_back = give_back
         self._mover = mover
@@ -53,7 +55,7 @@ class MoveFollower:
         """Before the node serves: take part in a move that goes on. Raises StartupError."""
         move = StorageMove.parse(await self._reader.move())
         if move is not None and move.goes_on:
-            await self._take_over(move)
+            await self._open(move)
             self._followed = move.id
 
     async def run(self) -> None:
@@ -78,7 +80,7 @@ class MoveFollower:
             self._followed = ""
         if move.goes_on and self._followed != move.id and not await self._follows(move):
             return
-        if (move.host, move.data) == self._place:
+        if move.node == self._node:
             if move.state is MoveState.PREPARING and time.time() - move.since > PREPARE_FOR:
                 await self._note(move, replace(move, state=MoveState.MOVING))
             elif move.state is MoveState.MOVING:
@@ -86,18 +88,25 @@ class MoveFollower:
 
     async def _follows(self, move: StorageMove) -> bool:
         try:
-            await self._take_over(move)
+            await self._open(move)
         except StartupError as error:
             if self._failed != move.id:
                 log.error("this node cannot take part in the move of the storage", error=str(error))
             self._failed = move.id
             if move.state is MoveState.PREPARING:
-                why = f"the node of {self._place[1]} on {self._place[0]}: {error}"
+                why = f"the node of {self._called}: {error}"
                 await self._note(move, replace(move, state=MoveState.REFUSED, why=why))
             return False
         self._followed = move.id
         log.info("new blobs go to the other store, and all others follow", settings=move.settings)
         return True
+
+    async def _open(self, move: StorageMove) -> None:
+        if not move.into_bucket and move.node != self._node:
+            raise StartupError(
+                "it shares the registry, and could not read files of another node: stop it for good, then move"
+            )
+        await self._take_over(move)
 
     async def _move(self, move: StorageMove) -> None:
         noted = latest = move

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,22 @@ from registry.wiring import stores_of
 def here(data: Path) -> tuple[str, str]:
     """How a node is called in the database: its host and its data directory."""
     return socket.gethostname(), str(data.resolve())
+
+
+def node_of(data: Path) -> str:
+    """What names the node on a data directory, wherever that is mounted: a container has another host name each time.
+
+    Raises StartupError.
+    """
+    file = data / "node"
+    try:
+        if not file.exists():
+            draft = data / f"node.{uuid.uuid4().hex}"
+            draft.write_text(uuid.uuid4().hex)
+            draft.rename(file)
+        return file.read_text()
+    except OSError as error:
+        raise StartupError(f"{file} cannot be used: {error.strerror}") from error
 
 
 def storage_of(target: Path, settings: Settings) -> StorageSettings:

@@ -12,7 +12,7 @@ from registry.domain.move import StorageMove
 from registry.errors import StartupError
 from registry.ports import Changes, Leases
 from registry.processes.move_follower import MoveFollower
-from registry.processes.move_target import check_target, here, storage_of
+from registry.processes.move_target import check_target, here, node_of, storage_of
 from registry.processes.process import Process
 from registry.services.move import Mover
 
@@ -65,4 +65,5 @@ def move_follower(process: Process, changes: Changes, leases: Leases, move: Node
         return Mover(process.sql, changes, blobs, placer, leases, keep_every, on_progress)
 
     host, data = here(process.settings.data)
-    return MoveFollower(process.sql, changes, host, data, move.take_over, move.give_back, mover)
+    node = node_of(process.settings.data)
+    return MoveFollower(process.sql, changes, node, f"{data} on {host}", move.take_over, move.give_back, mover)

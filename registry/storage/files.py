@@ -6,6 +6,7 @@ blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
 uploads/              sessions: ID.data (the bytes so far) and ID.state
 restoring/            while a backup is restored into this directory
 cache/                copies of blobs that lie in an object store
+node                  what names this node in a move of the storage
 boot                  in which boot of the machine the blobs were last looked through
 metrics               leads to the counters of the running processes, in memory
 """

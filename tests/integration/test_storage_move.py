@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+import sqlite3
 import subprocess
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,89 @@ def test_nodes_that_share_a_database_take_part(
             client.push_image("busy", content.small_image(5), "v1")
         check(nodes[0], holdings, [content.small_image(5)])
         assert files_of(nodes[1].data) == []
+
+
+@pytest.mark.require("postgres")
+def test_nodes_that_share_a_database_do_not_move_to_files_of_one(
+    s3_server: S3Server, postgres_server: PostgresServer, tmp_path: Path
+) -> None:
+    places = Places(tmp_path, s3_server, database={"url": postgres_server.new_database()})
+    nodes = [ShoalServer(tmp_path / name, settings=places.objects) for name in ("a", "b")]
+    with nodes[0], nodes[1]:
+        with RegistryClient(nodes[0].url) as client:
+            holdings = fill(client)
+        words = ("--config", places.written(places.objects), "--data", nodes[0].data)
+        assert "stop it for good" in refused(*words, "--to", places.written(places.files_again))
+        for node in nodes:
+            check(node, holdings, [])
+            assert files_of(node.data) == []
+        with RegistryClient(nodes[1].url) as client:
+            client.push_image("busy", content.small_image(5), "v1")
+        check(nodes[0], holdings, [content.small_image(5)])
+        nodes[1].stop()
+        assert move(nodes[0], places.objects, places.files_again, places)["problems"] == {}
+        check(nodes[0], holdings, [content.small_image(5)])
+
+
+def test_a_node_goes_on_when_its_data_are_mounted_elsewhere(
+    places: Places, start_shoal: StartShoal, tmp_path: Path
+) -> None:
+    server = start_shoal(settings=places.files)
+    with RegistryClient(server.url) as client:
+        holdings = fill(client)
+    moving = places.written(places.objects)
+    now = places.written(places.files)
+    words = ("storage", "move", "--config", now, "--to", moving, "--data")
+    following = subprocess.Popen(command(*words, server.data), cwd=ROOT, env=clean_environment(None))
+    wait_until(lambda: bool(told_move(server.data)))
+    server.kill()
+    following.kill()
+    following.wait()
+    elsewhere = tmp_path / "mounted" / "elsewhere"
+    elsewhere.parent.mkdir()
+    server.data.rename(elsewhere)
+    with ShoalServer(elsewhere, settings=places.files) as again:
+        wait_until(lambda: '"state": "done"' in told_move(elsewhere))
+        assert told(*words, elsewhere)["problems"] == {}
+        check(again, holdings, [])
+
+
+def told_move(data: Path) -> str:
+    """What the database says of the move."""
+    with closing(sqlite3.connect(data / "shoal.db")) as database:
+        row = database.execute("SELECT value FROM properties WHERE name = 'storage move'").fetchone()
+    return row[0] if row else ""
+
+
+def test_settings_of_before_the_move_are_refused(places: Places, start_shoal: StartShoal, tmp_path: Path) -> None:
+    server = start_shoal(settings=places.files)
+    with RegistryClient(server.url) as client:
+        client.push_image("app", content.small_image(1), "v1")
+    move(server, places.files, places.objects, places)
+    server.stop()
+    old = ("--data", str(server.data), "--config", str(places.written(places.files)))
+    for words in (["serve"], ["fsck", "--repair"], ["backup", "create", "--to", str(tmp_path / "backup")]):
+        done = CliRunner().invoke(main, [*words, *old])
+        assert done.exit_code == 2
+        assert "names none" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_snapshot_that_was_taken_meanwhile_is_served_anywhere(
+    places: Places, start_shoal: StartShoal, tmp_path: Path
+) -> None:
+    """The file that the move names is not there where the snapshot is restored."""
+    server = start_shoal(settings=places.files)
+    with RegistryClient(server.url) as client:
+        client.push_image("app", content.small_image(1), "v1")
+    target = places.written(places.objects)
+    words = ("storage", "move", "--config", places.written(places.files), "--to", target, "--data", server.data)
+    moving = subprocess.Popen(command(*words), cwd=ROOT, env=clean_environment(None))
+    wait_until(lambda: bool(told_move(server.data)))
+    told("backup", "create", "--to", tmp_path / "backup", "--data", server.data)
+    assert moving.wait() == 0
+    server.stop()
+    target.unlink()
+    told("backup", "restore", "--from", tmp_path / "backup", "--data", tmp_path / "new")
+    with ShoalServer(tmp_path / "new") as restored, RegistryClient(restored.url) as client:
+        client.check_image("app", content.small_image(1), "v1")

@@ -89,5 +89,6 @@ DROP_TAGS_OF = delete(tags).where(tags.c.repository_id == bindparam("r"), tags.c
 
 _THE_MOVE = properties.c.name == "storage move"
 MOVE = select(properties.c.value).where(_THE_MOVE)
+FORGET_MOVE = delete(properties).where(_THE_MOVE)
 SET_MOVE = update(properties).where(_THE_MOVE).values(value=bindparam("new"))
 ADD_MOVE = insert(properties).values(name="storage move")
