@@ -47,11 +47,16 @@ def move(target: Path, config: Path | None, data: str | None, as_json: bool) -> 
     from registry.config import load
 
     settings = load(config, {"data": data})
+    waits = ""
     stand = Stand(0, 0, "every node opens both stores")
 
     def on_progress(now: StorageMove) -> None:
-        nonlocal stand
-        stand = Stand(now.blobs, now.expected, decimal(now.size) if now.expected else stand.words)
+        nonlocal stand, waits
+        words = decimal(now.size) if now.expected else stand.words
+        stand = Stand(now.blobs, now.expected, f"waits: {now.why}" if now.why else words)
+        if now.goes_on and now.why not in ("", waits) and not sys.stderr.isatty():
+            click.echo(f"shoal: the move waits: {now.why}", err=True)
+        waits = now.why
 
     with bar("blobs", lambda: stand):
         done = move_storage(settings, target, on_progress)

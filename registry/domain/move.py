@@ -20,7 +20,7 @@ class MoveState(StrEnum):
 class StorageMove:
     """`settings`: the file whose [storage] all nodes take over; it names no secrets here. `node`: the one that copies,
     which is called by `host` and `data`; both may be others after its next start. `since`: seconds since the epoch.
-    `problems`: by digest, why a blob stays where it was.
+    `why`: it was refused, or has to wait. `problems`: by digest, why a blob stays where it was.
     """
 
     id: str

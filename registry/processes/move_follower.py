@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import structlog
@@ -65,6 +66,7 @@ class MoveFollower:
                 await self._look()
             except* RegistryError as failed:
                 log.error("the move of the storage has to wait", error=str(failed.exceptions[0]))
+                await self._say_why(str(failed.exceptions[0]))
                 await asyncio.sleep(_AGAIN_AFTER)
             except* Exception:  # whatever it was, a later look may do better
                 log.exception("the move of the storage failed")
@@ -109,13 +111,13 @@ class MoveFollower:
         await self._take_over(move)
 
     async def _move(self, move: StorageMove) -> None:
-        noted = latest = move
+        noted, latest = move, replace(move, why="")
 
         def on_progress(now: StorageMove) -> None:
             nonlocal latest
             latest = now
 
-        moving = asyncio.create_task(self._mover(on_progress).run(move))
+        moving = asyncio.create_task(self._mover(on_progress).run(latest))
         try:
             while not moving.done():
                 await asyncio.wait([moving], timeout=_NOTE_EVERY)
@@ -127,6 +129,13 @@ class MoveFollower:
             moving.cancel()
         await self._note(noted, replace(done, state=MoveState.DONE))
         log.info("the storage has moved", blobs=done.blobs, bytes=done.size, problems=len(done.problems))
+
+    async def _say_why(self, why: str) -> None:
+        """Tell those who watch what the move waits for."""
+        with suppress(RegistryError):  # the database may be what it waits for
+            move = StorageMove.parse(await self._reader.move())
+            if move is not None and move.goes_on and move.node == self._node:
+                await self._note(move, replace(move, why=why))
 
     async def _note(self, before: StorageMove, after: StorageMove) -> None:
         await self._changes.submit(NoteMove(before.to_text(), after.to_text()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import sqlite3
 import subprocess
@@ -356,3 +357,26 @@ def test_a_snapshot_that_was_taken_meanwhile_is_served_anywhere(
     told("backup", "restore", "--from", tmp_path / "backup", "--data", tmp_path / "new")
     with ShoalServer(tmp_path / "new") as restored, RegistryClient(restored.url) as client:
         client.check_image("app", content.small_image(1), "v1")
+
+
+def test_what_a_move_waits_for_is_told_and_it_goes_on(places: Places, start_shoal: StartShoal) -> None:
+    server = start_shoal(settings=places.objects)
+    with RegistryClient(server.url) as client:
+        holdings = fill(client)
+    then = places.files_again
+    file = places.written({**then, "storage": {**then["storage"], "reserve": "900TB"}})  # type: ignore[dict-item]
+    words = ("storage", "move", "--config", places.written(places.objects), "--data", server.data, "--to", file)
+    following = subprocess.Popen(
+        command(*words, "--json"), cwd=ROOT, env=clean_environment(None), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lambda: "disk is full" in told_move(server.data))
+    file.write_text(to_toml(then))
+    server.restart()
+    said, complaint = following.communicate(timeout=60)
+    assert json.loads(said)["problems"] == {}
+    assert complaint.splitlines() == [
+        "shoal: the move waits: the registry's disk is full: free some space or remove images, then push again"
+    ]
+    assert '"why": ""' in told_move(server.data)
+    check(server, holdings, [])
