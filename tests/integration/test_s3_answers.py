@@ -8,7 +8,9 @@ import hashlib
 import tempfile
 import time
 import zlib
+from dataclasses import replace
 from email.utils import formatdate
+from typing import Any
 
 import pytest
 
@@ -175,10 +177,36 @@ class TestStart:
         async with scripted(skewed, Reply()) as store, client_of(keyed(store.url)) as client:
             await client.put("key", TAIL)
 
-    @pytest.mark.parametrize("endpoint", ["127.0.0.1:9000", "store", "http://", "ftp://store"])
+    @pytest.mark.parametrize(
+        "endpoint",
+        [
+            "127.0.0.1:9000", "store", "http://", "ftp://store", "http://store:99999", "http://store:x",
+            "http://user:password@store", "http://store/path",
+        ],
+    )  # fmt: skip
     def test_an_endpoint_that_is_no_address_is_told(self, endpoint: str) -> None:
-        with pytest.raises(StartupError, match=r"storage\.endpoint: .* is no address"):
+        with pytest.raises(StartupError, match=r"storage\.endpoint: .* is no address") as told:
             S3Client(keyed(endpoint))
+        assert "password" not in str(told.value)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            *(("prefix", prefix) for prefix in ("/", "../other/", "a//b", "a/./b", "a\nb", "x" * 2000)),
+            *(("proxy", proxy) for proxy in ("http://proxy:99999", "socks5://proxy:1")),
+            *((name, key) for name in ("access_key", "secret_key") for key in ("key\n", " key", "a\nb")),
+            ("kms_key", "without sse it would encrypt nothing"),
+        ],
+    )
+    def test_settings_that_cannot_be_meant_are_told(self, name: str, value: str) -> None:
+        changed: dict[str, Any] = {name: value}
+        with pytest.raises(StartupError, match=rf"^storage\.{name}: ") as told:
+            S3Client(replace(keyed("http://127.0.0.1:1"), **changed))
+        assert len(str(told.value).splitlines()) == 1
+
+    @pytest.mark.parametrize("prefix", ["", "shoal/", "shoal", "team/registry-1/", ".hidden/"])
+    def test_prefixes_that_are_folders_or_not(self, prefix: str) -> None:
+        S3Client(replace(keyed("https://127.0.0.1:1/"), prefix=prefix))
 
 
 class TestCredentials:

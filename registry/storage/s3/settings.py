@@ -9,6 +9,8 @@ from urllib.parse import quote, urlsplit
 from registry.errors import StartupError
 from registry.values import without_password
 
+_LONGEST_PREFIX = 256  # a key may have 1,024 bytes
+
 
 @dataclass(frozen=True, slots=True)
 class StoreSettings:
@@ -31,16 +33,24 @@ class StoreSettings:
 
     def checked(self) -> StoreSettings:
         """These settings; raises StartupError where one of them cannot be used."""
-        address = urlsplit(self.endpoint or "https://s3")
-        if address.scheme not in ("http", "https") or not address.netloc:
+        if not _is_address(self.endpoint or "https://s3", "http", "https") or "@" in self.endpoint:
             raise StartupError(
                 f"storage.endpoint: {without_password(self.endpoint)} is no address; write http://HOST:PORT or https://HOST"
             )
-        proxy = urlsplit(self.proxy or "http://none")
-        if proxy.scheme != "http" or not proxy.netloc:
+        if not _is_address(self.proxy or "http://none", "http"):
             raise StartupError(
                 f"storage.proxy: {without_password(self.proxy)} is no address of a proxy; write http://HOST:PORT"
             )
+        folders = self.prefix.removesuffix("/").split("/") if self.prefix else []
+        if {"", ".", ".."} & set(folders) or not self.prefix.isprintable() or len(self.prefix) > _LONGEST_PREFIX:
+            raise StartupError(
+                f"storage.prefix: {self.prefix[:50]!r} is none; write something like shoal/, which may be a folder"
+            )
+        for name, key in (("access_key", self.access_key), ("secret_key", self.secret_key)):
+            if not key.isprintable() or key != key.strip():
+                raise StartupError(f"storage.{name}: a space or the end of a line does not belong to it")
+        if self.kms_key and self.sse != "aws:kms":
+            raise StartupError('storage.kms_key: nothing is encrypted with it; it needs storage.sse = "aws:kms"')
         self.trust()
         return self
 
@@ -61,3 +71,12 @@ class StoreSettings:
         if self.path_style:
             return f"{endpoint.scheme}://{endpoint.netloc}/{self.bucket}/{path}".rstrip("/")
         return f"{endpoint.scheme}://{self.bucket}.{endpoint.netloc}/{path}"
+
+
+def _is_address(url: str, *schemes: str) -> bool:
+    """A host and perhaps a port, and nothing behind them, which would be left out."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in schemes and bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+    except ValueError:  # of a port that is none
+        return False
