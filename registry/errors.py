@@ -164,6 +164,10 @@ class StorageFailure(RegistryError):
     code = "STORAGE_FAILURE"
 
 
+class StoreRefused(StorageFailure):
+    """The object store does not let us do it: nothing is said of the bytes, and other keys or rights may help."""
+
+
 class Unavailable(RegistryError):
     """The node cannot take the request now; the client may try again."""
 

@@ -20,7 +20,15 @@ from registry import __version__
 from registry.backup import database
 from registry.backup.directory import DATABASE, BackupDirectory, Snapshot, name_of
 from registry.backup.report import Report
-from registry.errors import BlobUnknown, DigestInvalid, RegistryError, SizeInvalid, StartupError, StorageFailure
+from registry.errors import (
+    BlobUnknown,
+    DigestInvalid,
+    RegistryError,
+    SizeInvalid,
+    StartupError,
+    StorageFailure,
+    StoreRefused,
+)
 from registry.ports import BlobStore, Inventory, StoredBlob, reading
 
 T = TypeVar("T")
@@ -103,6 +111,8 @@ class Creator:
                 try:
                     await self._copy(blob)
                     return True
+                except StoreRefused:
+                    raise  # keys or rights are wrong, and no blob is lost
                 except _DAMAGED as error:
                     now = await self._inventory.stored(str(blob.digest))
                     if now is None:

@@ -24,6 +24,7 @@ from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.schema import SCHEMA_VERSION
 from registry.storage.staged_file import remove_remains
+from registry.telemetry.logs import configure as configure_logs
 from registry.values import without_password
 from registry.wiring import database_of, refuse_unnamed_bucket, stores_of
 
@@ -33,6 +34,7 @@ _EXTRA_THREADS = 4
 def create(settings: Settings, target: Path, jobs: int, report: Report) -> None:
     """Add a snapshot to the backup in `target`, beside running nodes or without them. Raises StartupError."""
     _refuse_nested(settings.data, target)
+    configure_logs(settings.log.level, settings.log.format)
     backup = BackupDirectory(target)
     with _translated(target), backup.held():
         asyncio.run(_create(settings, backup, jobs, report))
@@ -78,6 +80,7 @@ def restore(settings: Settings, source: Path, name: str, jobs: int, report: Repo
     Raises StartupError.
     """
     _refuse_nested(settings.data, source)
+    configure_logs(settings.log.level, settings.log.format)
     backup = BackupDirectory(source)
     snapshot = backup.snapshot(name)
     with _translated(settings.data), sole_use(settings.data):

@@ -65,8 +65,9 @@ class MoveFollower:
             try:
                 await self._look()
             except* RegistryError as failed:
-                log.error("the move of the storage has to wait", error=str(failed.exceptions[0]))
-                await self._say_why(str(failed.exceptions[0]))
+                why = _told(failed.exceptions[0])
+                log.error("the move of the storage has to wait", error=why)
+                await self._say_why(why)
                 await asyncio.sleep(_AGAIN_AFTER)
             except* Exception:  # whatever it was, a later look may do better
                 log.exception("the move of the storage failed")
@@ -139,3 +140,11 @@ class MoveFollower:
 
     async def _note(self, before: StorageMove, after: StorageMove) -> None:
         await self._changes.submit(NoteMove(before.to_text(), after.to_text()))
+
+
+def _told(error: BaseException) -> str:
+    """The first of the errors that tasks had at the same time, with what the store said."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    said = error.detail.get("error") if isinstance(error, RegistryError) else None
+    return f"{error} ({said})" if said else str(error)

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from registry.domain import events
 from registry.domain.digest import Digest
-from registry.errors import RegistryError, StorageFailure
+from registry.errors import RegistryError, StorageFailure, StoreRefused
 from registry.ports import Inventory, StoredBlob, StoredBytes
 
 _AT_ONCE = 16
@@ -77,7 +77,7 @@ class Checker:
     async def run(self, *, deep: bool, repair: bool) -> None:
         """`deep`: read every blob and compare it with its digest. `repair`: remove files that nothing needs.
 
-        Raises StorageFailure, Unavailable where the database or the store cannot be read at all.
+        Raises StorageFailure, StoreRefused, Unavailable where the database or the store cannot be read at all.
         """
         self._findings.expected = await self._inventory.count()
         await self._check_journal()
@@ -155,6 +155,8 @@ class Checker:
                 return Kind.BYTES_SIZE, f"{place} has {size} bytes, its row says {blob.size}"
             if deep and await self._stored.digest(blob) != blob.digest:
                 return Kind.BYTES_DAMAGED, f"{place} has other bytes"
+        except StoreRefused:
+            raise  # keys or rights are wrong, and no blob is damaged
         except StorageFailure as error:
             return Kind.BYTES_DAMAGED, f"{place} cannot be read: {error.detail.get('error', error.message)}"
         return None

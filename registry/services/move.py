@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from registry.domain.changes import KeepPlan, MoveBlob, PlanObject
 from registry.domain.move import StorageMove
-from registry.errors import BlobUnknown, DigestInvalid, RegistryError, SizeInvalid, StorageFailure
+from registry.errors import BlobUnknown, DigestInvalid, RegistryError, SizeInvalid, StorageFailure, StoreRefused
 from registry.ports import BlobStore, Changes, Leases, MoveReader, Placer, StoredBlob, reading
 
 _AT_ONCE = 4
@@ -50,7 +50,7 @@ class Mover:
     async def run(self, move: StorageMove) -> StorageMove:
         """Rounds until one finds nothing left but blobs that cannot be moved; these are the problems.
 
-        Raises Unavailable, StorageFull; what was moved by then stays so.
+        Raises Unavailable, StorageFull, StoreRefused; what was moved by then stays so.
         """
         left = await self._reader.misplaced_count(move.into_bucket)
         move = replace(move, expected=move.blobs + left, problems={})
@@ -72,6 +72,8 @@ class Mover:
         async with self._slots:
             try:
                 return await self._move(blob)
+            except StoreRefused:
+                raise  # keys or rights are wrong, and no blob is damaged
             except _DAMAGED as error:
                 if await self._reader.stored(str(blob.digest)) == blob:
                     problems[str(blob.digest)] = error.message

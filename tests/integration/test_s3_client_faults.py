@@ -74,7 +74,7 @@ class TestRefusalsThatPass:
         proxy.choose = first(1, "PutObject", Fault(status=403, code="AccessDenied"))
         with pytest.raises(StorageFailure) as told:
             await client.put("key", TAIL)
-        assert told.value.detail == {"status": 403, "code": "AccessDenied"}
+        assert told.value.detail == {"status": 403, "code": "AccessDenied", "error": "403 AccessDenied"}
         assert proxy.counts == {"PutObject": 1}
 
     async def test_a_store_that_stays_away_is_unavailable(self, client: S3Client, proxy: StoreProxy) -> None:

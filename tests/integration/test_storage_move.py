@@ -37,13 +37,13 @@ COLLECT = {"interval": "1s", "grace": "60s", "leftovers": "1s"}
 class Places:
     """Settings of one registry: its blobs in files, in files with a bucket beside, in the bucket."""
 
-    def __init__(self, folder: Path, s3_server: S3Server, **others: Any) -> None:
+    def __init__(self, folder: Path, s3_server: S3Server, endpoint: str = "", **others: Any) -> None:
         self._folder = folder
         self.bucket = s3_server.bucket(f"move-{uuid.uuid4()}").bucket
         self.store = s3_server
         self._others = {"collect": COLLECT, **others}
         self._bucket = {
-            "endpoint": s3_server.endpoint,
+            "endpoint": endpoint or s3_server.endpoint,
             "bucket": self.bucket,
             "access_key": ACCESS_KEY,
             "secret_key": SECRET_KEY,

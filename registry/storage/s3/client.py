@@ -13,7 +13,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from registry.domain.upload import StagedPart
-from registry.errors import StartupError, StorageFailure, Unavailable
+from registry.errors import StartupError, StorageFailure, StoreRefused, Unavailable
 from registry.storage.s3 import checksums
 from registry.storage.s3.retries import Failure
 from registry.storage.s3.settings import StoreSettings
@@ -309,7 +309,7 @@ class S3Client:
     def _check_encrypted(self, answer: Answer) -> None:
         """Raises StorageFailure. There are stores that take the wish for encryption, and do not encrypt."""
         if self._settings.sse and answer.headers.get(_SSE) != self._settings.sse:
-            raise StorageFailure("the object store does not encrypt as storage.sse says", {"sse": self._settings.sse})
+            raise StoreRefused("the object store does not encrypt as storage.sse says", {"sse": self._settings.sse})
         self._encrypts = True
 
 

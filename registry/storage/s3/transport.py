@@ -19,7 +19,7 @@ import yarl
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http_writer import StreamWriter
 
-from registry.errors import StorageFailure, Unavailable
+from registry.errors import StorageFailure, StoreRefused, Unavailable
 from registry.sendfile import SocketOutlet
 from registry.storage.s3 import retries
 from registry.storage.s3.retries import Failure
@@ -101,13 +101,13 @@ class RefusedError(Exception):
     """The store said no, and asking again will not help."""
 
     def __init__(self, failure: Failure) -> None:
-        super().__init__(f"{failure.status} {failure.code}")
+        super().__init__(f"{failure.status} {failure.code}".strip())
         self.failure = failure
 
     def as_failure(self, what: str) -> StorageFailure:
         """The error for a client; `what` the store refused."""
-        said = {"status": self.failure.status, "code": self.failure.code}
-        return StorageFailure(f"the object store refused {what}", said)
+        said = {"status": self.failure.status, "code": self.failure.code, "error": str(self)}
+        return StoreRefused(f"the object store refused {what}", said)
 
 
 class UntrustedError(Unavailable):
