@@ -59,7 +59,7 @@ async def test_an_object_that_takes_long_to_make_is_not_left_over() -> None:
 
     collecting = asyncio.create_task(collect())
     mover = Mover(metadata, metadata, store, bucket, LocalLeases(), DELAY / 8, lambda _move: None)
-    move = StorageMove("id", "shoal.toml", True, "host", "data", time.time(), MoveState.MOVING)
+    move = StorageMove("id", "shoal.toml", True, "node", "host", "data", time.time(), MoveState.MOVING)
     done = await mover.run(move)
     collecting.cancel()
     assert (done.blobs, done.problems) == (1, {})
