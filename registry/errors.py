@@ -172,3 +172,46 @@ class Unavailable(RegistryError):
     """The node cannot take the request now; the client may try again."""
 
     code = "UNAVAILABLE"
+
+
+class Unauthorized(RegistryError):
+    """Nobody knows who asks, or what they showed does not go that far. `challenge`: the header that says what would."""
+
+    code = "UNAUTHORIZED"
+
+    def __init__(self, message: str, challenge: str = "", detail: Mapping[str, object] | None = None) -> None:
+        super().__init__(message, detail)
+        self.challenge = challenge
+
+
+class TooManyRequests(RegistryError):
+    """Later it will do; `after` says in how many seconds."""
+
+    code = "TOOMANYREQUESTS"
+
+    def __init__(self, message: str, after: float = 1.0, detail: Mapping[str, object] | None = None) -> None:
+        super().__init__(message, {"retry_after": after, **(detail or {})})
+
+    @property
+    def after(self) -> float:
+        return float(str(self.detail["retry_after"]))
+
+
+class AccessInvalid(RequestInvalid):
+    """A name, a pattern or rights that cannot be."""
+
+
+class AccessRefused(Denied):
+    """A change of accounts or grants that must not be made."""
+
+
+class AccessUnknown(RegistryError):
+    """There is no such account, group or grant."""
+
+    code = "NAME_UNKNOWN"
+
+
+class AccessExists(RegistryError):
+    """There is one of that name already."""
+
+    code = "DENIED"

@@ -1,0 +1,261 @@
+"""Who may do what: accounts, groups, grants, and the one decision that is made from them; no I/O.
+
+Closed by default: what no grant allows is refused, so there is nothing to deny. A grant gives rights on all
+repositories whose names fit a pattern, to an account, to a group (`@devs`), or to `anonymous`, which is everybody.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
+
+from registry.errors import AccessInvalid, AccessRefused
+
+RIGHTS = ("pull", "push", "delete")
+ANONYMOUS = "anonymous"
+_RESERVED = frozenset({ANONYMOUS, "admin-socket"})
+_ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]|[a-z0-9]")
+_PATTERN = re.compile(r"[a-z0-9*][a-z0-9._*/-]{0,254}")
+
+ACCOUNT, GROUP, GRANT, KEY = "account", "group", "grant", "key"
+
+
+def parse_account(text: str) -> str:
+    """The name itself, where it can be one of an account. ASCII alone, so that no two names look the same."""
+    if not _ACCOUNT.fullmatch(text) or text in _RESERVED:
+        raise AccessInvalid(
+            "the name of an account is 1 to 64 of a-z, 0-9, '.', '_' and '-', and begins and ends with a letter or digit",
+            {"name": text[:100]},
+        )
+    return text
+
+
+def parse_subject(text: str) -> str:
+    """Whom a grant is for: an account, a group by its name after @, or anonymous. Raises AccessInvalid."""
+    if text == ANONYMOUS:
+        return text
+    return f"@{parse_account(text[1:])}" if text.startswith("@") else parse_account(text)
+
+
+def parse_rights(text: str) -> tuple[str, ...]:
+    """`pull,push` as rights, in the order of RIGHTS. Raises AccessInvalid."""
+    wanted = {word.strip() for word in text.split(",")} - {""}
+    if not wanted or not wanted <= set(RIGHTS):
+        raise AccessInvalid("rights are some of pull, push and delete, with commas between them", {"rights": text[:100]})
+    return tuple(right for right in RIGHTS if right in wanted)
+
+
+def parse_pattern(text: str) -> str:
+    """The pattern itself: a name of a repository in which `*` stands for anything but a slash, `**` for anything."""
+    if not _PATTERN.fullmatch(text) or "***" in text or "//" in text or text.endswith("/"):
+        raise AccessInvalid(
+            "a pattern is the name of a repository, where * stands for some of one part and ** for any parts: team/**",
+            {"pattern": text[:300]},
+        )
+    return text
+
+
+@lru_cache(maxsize=65536)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = re.split(r"(\*\*/|\*\*|\*)", pattern)
+    meaning = {"**/": "(?:[^/]+/)*", "**": ".+", "*": "[^/]*"}
+    return re.compile("".join(meaning.get(part) or re.escape(part) for part in parts))
+
+
+def fits(pattern: str, repository: str) -> bool:
+    """Whether a repository's name is one that a pattern stands for."""
+    if "*" not in pattern:
+        return pattern == repository
+    return _compiled(pattern).fullmatch(repository) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody who can log in. `secret`: the hash of the password; "" where none fits, as others know the password.
+
+    What was issued before `valid_from` (seconds since the epoch) is void; that is moved on when the password changes.
+    """
+
+    name: str
+    kind: str = "user"  # or "robot"
+    secret: str = ""
+    is_admin: bool = False
+    is_disabled: bool = False
+    created: float = 0.0
+    valid_from: float = 0.0
+    expires: float | None = None
+
+    def is_usable(self, now: float) -> bool:
+        return not self.is_disabled and (self.expires is None or now < self.expires)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    name: str
+    members: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    subject: str
+    pattern: str
+    rights: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        return f"{self.subject} {self.pattern}"
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """What tokens are verified with: an Ed25519 key as PEM. `retired`: since when it signs no more."""
+
+    id: str
+    pem: str
+    created: float
+    retired: float | None = None
+
+
+Record = Account | Group | Grant | PublicKey
+_KINDS: dict[str, type[Record]] = {ACCOUNT: Account, GROUP: Group, GRANT: Grant, KEY: PublicKey}
+
+
+def kind_of(record: Record) -> str:
+    return next(kind for kind, made in _KINDS.items() if isinstance(record, made))
+
+
+def key_of(record: Record) -> str:
+    match record:
+        case Grant():
+            return record.key
+        case PublicKey():
+            return record.id
+        case _:
+            return record.name
+
+
+def encode(record: Record) -> str:
+    return json.dumps(asdict(record), separators=(",", ":"), sort_keys=True)
+
+
+def decode(kind: str, value: str) -> Record:
+    fields = json.loads(value)
+    for name in ("members", "rights"):
+        if name in fields:
+            fields[name] = tuple(fields[name])
+    return _KINDS[kind](**fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks. `groups`: those that a source outside vouches for; `issued`: when, where that was some time ago."""
+
+    name: str = ANONYMOUS
+    groups: tuple[str, ...] = ()
+    issued: float | None = None
+
+    @property
+    def is_anonymous(self) -> bool:
+        return self.name == ANONYMOUS
+
+
+NOBODY = Principal()
+
+
+@dataclass(slots=True)
+class AccessTable:
+    """All records by what is asked of them; brought up to date record by record."""
+
+    accounts: dict[str, Account] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
+    keys: dict[str, PublicKey] = field(default_factory=dict)
+    _groups_of: dict[str, set[str]] = field(default_factory=dict)
+    _grants: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Nobody can log in by an account."""
+        return not self.accounts
+
+    def put(self, record: Record) -> None:
+        match record:
+            case Account():
+                self.accounts[record.name] = record
+            case Group():
+                self.drop(GROUP, record.name)
+                self.groups[record.name] = record
+                for member in record.members:
+                    self._groups_of.setdefault(member, set()).add(f"@{record.name}")
+            case Grant():
+                self._grants.setdefault(record.subject, {})[record.pattern] = frozenset(record.rights)
+            case PublicKey():
+                self.keys[record.id] = record
+
+    def drop(self, kind: str, key: str) -> None:
+        if kind == ACCOUNT:
+            self.accounts.pop(key, None)
+        elif kind == GROUP:
+            former = self.groups.pop(key, None)
+            for member in former.members if former else ():
+                self._groups_of[member].discard(f"@{key}")
+        elif kind == GRANT:
+            subject, _, pattern = key.partition(" ")
+            self._grants.get(subject, {}).pop(pattern, None)
+        elif kind == KEY:
+            self.keys.pop(key, None)
+
+    def is_current(self, principal: Principal, now: float) -> bool:
+        """Whether somebody who logged in at `issued` is still welcome."""
+        account = self.accounts.get(principal.name)
+        if account is None:  # known to a source outside, or deleted: what has no grants can do nothing
+            return True
+        return account.is_usable(now) and (principal.issued is None or principal.issued >= account.valid_from)
+
+    def is_admin(self, principal: Principal) -> bool:
+        account = self.accounts.get(principal.name)
+        return account is not None and account.is_admin
+
+    def rights(self, principal: Principal, repository: str) -> frozenset[str]:
+        """What somebody may do with a repository, decided by its name: nobody looks whether there is one."""
+        if self.is_admin(principal):
+            return frozenset(RIGHTS)
+        found: frozenset[str] = frozenset()
+        for subject in self._subjects(principal):
+            for pattern, rights in self._grants.get(subject, {}).items():
+                if not rights <= found and fits(pattern, repository):
+                    found |= rights
+        return found
+
+    def sees_anything(self, principal: Principal) -> bool:
+        """Whether there is any grant for somebody, so that asking for a list makes sense."""
+        return self.is_admin(principal) or any(self._grants.get(subject) for subject in self._subjects(principal))
+
+    def grants(self) -> Iterator[Grant]:
+        for subject, patterns in sorted(self._grants.items()):
+            for pattern, rights in sorted(patterns.items()):
+                yield Grant(subject, pattern, tuple(right for right in RIGHTS if right in rights))
+
+    def _subjects(self, principal: Principal) -> Iterator[str]:
+        yield ANONYMOUS
+        if not principal.is_anonymous:
+            yield principal.name
+            yield from self._groups_of.get(principal.name, ())
+            yield from (f"@{group}" for group in principal.groups)
+
+
+def check_admin_remains(accounts: Iterable[Account], name: str, after: Account | None) -> None:
+    """Raises AccessRefused where a change would leave accounts, but no administrator who can log in."""
+    others = [account for account in accounts if account.name != name]
+    remaining = [*others, *([after] if after else [])]
+    if not any(account.is_admin and not account.is_disabled for account in remaining):
+        raise AccessRefused("somebody has to remain who may administer: make another account --admin first")
+
+
+def with_member(group: Group | None, name: str, account: str, *, is_member: bool) -> Group:
+    """A group after somebody joined or left it."""
+    group = group or Group(name)
+    rest = tuple(member for member in group.members if member != account)
+    return replace(group, members=(*rest, account) if is_member else rest)
