@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 
-from registry.errors import AccessInvalid, AccessRefused
+from registry.domain.changes import SetRecord
+from registry.errors import AccessExists, AccessInvalid, AccessRefused, AccessUnknown
 
 RIGHTS = ("pull", "push", "delete")
 ANONYMOUS = "anonymous"
@@ -27,7 +28,7 @@ def parse_account(text: str) -> str:
     """The name itself, where it can be one of an account. ASCII alone, so that no two names look the same."""
     if not _ACCOUNT.fullmatch(text) or text in _RESERVED:
         raise AccessInvalid(
-            "the name of an account is 1 to 64 of a-z, 0-9, '.', '_' and '-', and begins and ends with a letter or digit",
+            "the name of an account is 1 to 64 of a-z, 0-9, '.', '_' and '-', a letter or digit at either end",
             {"name": text[:100]},
         )
     return text
@@ -44,7 +45,9 @@ def parse_rights(text: str) -> tuple[str, ...]:
     """`pull,push` as rights, in the order of RIGHTS. Raises AccessInvalid."""
     wanted = {word.strip() for word in text.split(",")} - {""}
     if not wanted or not wanted <= set(RIGHTS):
-        raise AccessInvalid("rights are some of pull, push and delete, with commas between them", {"rights": text[:100]})
+        raise AccessInvalid(
+            "rights are some of pull, push and delete, with commas between them", {"rights": text[:100]}
+        )
     return tuple(right for right in RIGHTS if right in wanted)
 
 
@@ -246,12 +249,24 @@ class AccessTable:
             yield from (f"@{group}" for group in principal.groups)
 
 
-def check_admin_remains(accounts: Iterable[Account], name: str, after: Account | None) -> None:
-    """Raises AccessRefused where a change would leave accounts, but no administrator who can log in."""
-    others = [account for account in accounts if account.name != name]
-    remaining = [*others, *([after] if after else [])]
-    if not any(account.is_admin and not account.is_disabled for account in remaining):
-        raise AccessRefused("somebody has to remain who may administer: make another account --admin first")
+def check_change(change: SetRecord, before: str, accounts: Callable[[], Iterable[str]]) -> None:
+    """Whether a record may change; `before` is what it is now, "" for none; `accounts`: the values of all of them.
+
+    Raises AccessExists, AccessUnknown, AccessRefused.
+    """
+    if change.expected == "new" and before and before != change.value:
+        raise AccessExists(f"there is a {change.kind} of that name already", {change.kind: change.key})
+    if change.expected == "known" and not before:
+        raise AccessUnknown(f"there is no such {change.kind}", {change.kind: change.key})
+    if change.kind == ACCOUNT and before and _may_administer(before) and not _may_administer(change.value):
+        remaining = sum(_may_administer(value) for value in accounts())
+        if remaining <= 1:
+            raise AccessRefused("somebody has to remain who may administer: make another account --admin first")
+
+
+def _may_administer(value: str) -> bool:
+    account = decode(ACCOUNT, value) if value else None
+    return isinstance(account, Account) and account.is_admin and not account.is_disabled
 
 
 def with_member(group: Group | None, name: str, account: str, *, is_member: bool) -> Group:

@@ -173,6 +173,22 @@ class NoteMove:
     after: str
 
 
+@dataclass(frozen=True, slots=True)
+class SetRecord:
+    """One record of accounts, groups, grants or keys (registry.domain.access) is this from now on.
+
+    `value`: the record as JSON, "" to remove it. `private`: what no journal may show and no reader of records sees.
+    `expected`: refused with AccessExists where there is one already and it says "new", with AccessUnknown where there
+    is none and it says "known". Also refused with AccessRefused where nobody would remain to administer.
+    """
+
+    kind: str
+    key: str
+    value: str
+    private: str = ""
+    expected: str = "any"
+
+
 Change = (
     LinkBlob
     | MountBlob
@@ -192,6 +208,7 @@ Change = (
     | KeepPlan
     | MoveBlob
     | NoteMove
+    | SetRecord
 )
 
 

@@ -8,6 +8,7 @@ the event itself.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 
 MANIFEST_PUT = "manifest.put"
@@ -15,6 +16,8 @@ MANIFEST_DELETE = "manifest.del"
 TAG_SET = "tag.set"
 TAG_DELETE = "tag.del"
 EPOCH_BEGIN = "epoch.begin"
+AUTH = "auth."
+"""The beginning of the kinds auth.account, auth.group, auth.grant, auth.key."""
 
 CHAIN_START = bytes(32)
 """The link before the first event."""
@@ -30,6 +33,8 @@ class JournalEvent:
     - tag.del: tag
     - manifest.del: digest (tags that point at it go with it)
     - epoch.begin: id
+    - auth.KIND: key, value (the record of registry.domain.access as a JSON text, "" where it was removed); of no
+      repository. Private keys are never in it, hashes of passwords are.
     """
 
     serial: int
@@ -66,3 +71,9 @@ def verify(previous: bytes, event: JournalEvent) -> bool:
     return event.chain == link(
         previous, event.serial, event.epoch, event.time, event.kind, event.repository, event.payload, event.content
     )
+
+
+def record_of(kind: str, payload: bytes) -> tuple[str, str, str]:
+    """The kind, key and value of the record that an event of the kinds AUTH… sets."""
+    fields = json.loads(payload)
+    return kind.removeprefix(AUTH), fields["key"], fields["value"]

@@ -4,6 +4,7 @@ One module for each concern; import from here, whichever it is. Adapters live in
 pushing and pulling have fakes for tests in `registry.storage.memory`, and one contract suite is run over every adapter.
 """
 
+from registry.ports.access import Access, AccessReader
 from registry.ports.blobs import BlobFile, BlobStore, BlobStream, Leases, Removals, StoredBlob, reading
 from registry.ports.checking import DanglingReference, Inventory, StoredBytes
 from registry.ports.journal import Changes, Journal
@@ -13,6 +14,8 @@ from registry.ports.uploads import AbandonedUpload, Remains, SessionReader, Uplo
 
 __all__ = [
     "AbandonedUpload",
+    "Access",
+    "AccessReader",
     "Adopter",
     "BlobFile",
     "BlobLink",

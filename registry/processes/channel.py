@@ -44,6 +44,7 @@ _CHANGE_TYPES: dict[str, type[Any]] = {
         changes.HoldUpload,
         changes.SaveUpload,
         changes.EndUpload,
+        changes.SetRecord,
     )
 }
 

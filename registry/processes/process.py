@@ -32,6 +32,8 @@ from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 from registry.services.push import PushService
 from registry.storage.files import DataDirectory
+from registry.storage.metadata.access import CurrentAccess
+from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.stores import Stores
 from registry.telemetry.logs import AccessLog
@@ -60,7 +62,9 @@ class Process:
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
         self.database = database_of(settings)
         self.sql = self.database.reader()
-        self.reader = self.database.cached(self.sql, commits, _CACHE_BYTES)
+        freshness = self.database.freshness(self.sql, commits)
+        self.reader = CachedReader(self.sql, freshness, _CACHE_BYTES)
+        self.access = CurrentAccess(self.sql, freshness)
         self.boot = boot_of_machine()
         self.stores = stores_of(settings.storage, self.executor)
         self.soft_state = _soft_state(settings.redis.url)

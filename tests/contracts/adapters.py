@@ -33,6 +33,7 @@ from registry.storage.memory.blobs import MemoryBlobs
 from registry.storage.memory.metadata import MemoryMetadata
 from registry.storage.memory.uploads import MemoryUploads
 from registry.storage.metadata import databases
+from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.storage.s3.client import S3Client
@@ -85,7 +86,7 @@ async def metadata(kind: str, data: Path, url: str = "") -> AsyncIterator[Metada
     database.prepare(may_be_new=True)
     commits = CommitCounter.create()
     sql = database.reader()
-    cached = database.cached(sql, commits, CACHE_BYTES)
+    cached = CachedReader(sql, database.freshness(sql, commits), CACHE_BYTES)
     writer = GroupCommitWriter(database.transactions(), commits, clock, lambda _count, _serial: None)
     writer.start()
     reader: MetadataReader = sql if kind in ("sql", "postgres") else cached

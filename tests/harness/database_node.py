@@ -40,7 +40,7 @@ async def database_node(url: str, data: Path = Path("/nonexistent")) -> AsyncIte
         database.transactions(), counter, lambda: 1.5, lambda count, _serial: commits.append(count)
     )
     reader = database.reader()
-    cached = database.cached(reader, counter, 1024 * 1024)
+    cached = CachedReader(reader, database.freshness(reader, counter), 1024 * 1024)
     changes.start()
     try:
         yield DatabaseNode(changes, reader, cached, commits)

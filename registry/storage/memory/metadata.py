@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from registry.domain import changes, events
+from registry.domain import access, changes, events
 from registry.domain.changes import Change, Outcome
 from registry.domain.clock import Clock
 from registry.domain.descriptor import Descriptor
@@ -58,6 +58,7 @@ class MemoryMetadata:
         self._leftovers: dict[Leftover, float] = {}
         self._garbage: set[str] = set()
         self._move = ""
+        self._records: dict[tuple[str, str], tuple[str, str]] = {}
         self._journal: list[JournalEvent] = []
         self._append(events.EPOCH_BEGIN, "", {"id": secrets.token_hex(16)})
 
@@ -147,6 +148,21 @@ class MemoryMetadata:
     async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         return [event for event in self._journal if event.serial > after][:limit]
 
+    # AccessReader
+
+    async def head(self) -> tuple[int, int]:
+        return len(self._journal), 0
+
+    async def records(self) -> Sequence[tuple[str, str, str]]:
+        return [(kind, key, value) for (kind, key), (value, _) in sorted(self._records.items())]
+
+    async def record_changes(self, after: int, limit: int) -> Sequence[tuple[str, str, str]]:
+        found = [event for event in self._journal[after:] if event.kind.startswith(events.AUTH)]
+        return [events.record_of(event.kind, event.payload) for event in found][:limit]
+
+    async def private_key(self, key_id: str) -> str | None:
+        return self._records.get((access.KEY, key_id), ("", None))[1]
+
     # Changes
 
     async def submit(self, change: Change) -> Outcome:
@@ -208,6 +224,8 @@ class MemoryMetadata:
                     return Outcome(changed=False)
                 self._move = change.after
                 return Outcome()
+            case changes.SetRecord():
+                return self._set_record(change)
 
     def _look(self, repository: str) -> _Repository:
         """What is there to be read; looking at a repository does not make it."""
@@ -354,6 +372,21 @@ class MemoryMetadata:
         repository.note_needs(dict(removed.refs), self._clock())
         self._append(events.MANIFEST_DELETE, change.repository, {"digest": change.digest})
         return Outcome()
+
+    def _set_record(self, change: changes.SetRecord) -> Outcome:
+        before = self._records.get((change.kind, change.key), ("", ""))[0]
+        access.check_change(change, before, self._accounts)
+        if before == change.value:
+            return Outcome(changed=False)
+        if change.value:
+            self._records[change.kind, change.key] = change.value, change.private
+        else:
+            del self._records[change.kind, change.key]
+        self._append(f"{events.AUTH}{change.kind}", "", {"key": change.key, "value": change.value})
+        return Outcome()
+
+    def _accounts(self) -> list[str]:
+        return [value for (kind, _), (value, _) in self._records.items() if kind == access.ACCOUNT]
 
     def _append(self, kind: str, repository: str, payload: Mapping[str, object], content: bytes = b"") -> None:
         previous = self._journal[-1].chain if self._journal else events.CHAIN_START

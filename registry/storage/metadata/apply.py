@@ -29,11 +29,12 @@ from registry.domain.changes import (
     PlanObject,
     PutManifest,
     SaveUpload,
+    SetRecord,
 )
 from registry.domain.manifest import Manifest, RefKind
 from registry.domain.upload import Leftover, object_remains
 from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
-from registry.storage.metadata import journal, sessions
+from registry.storage.metadata import access, journal, sessions
 from registry.storage.metadata import statements as sql
 
 _VARIABLES_AT_ONCE = 500
@@ -81,6 +82,8 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
             return _move_blob(connection, change, now)
         case NoteMove():
             return _note_move(connection, change)
+        case SetRecord():
+            return access.set_record(connection, change, now)
 
 
 def _repository(connection: Connection, name: str) -> int | None:

@@ -40,6 +40,7 @@ class CachedReader:
         self._bytes = 0
         self._repositories: OrderedDict[str, _Remembered] = OrderedDict()
         self._head: Head = (-1, -1)
+        freshness.add(self._catch_up)
 
     async def close(self) -> None:
         await self._freshness.close()
@@ -80,14 +81,14 @@ class CachedReader:
         What a caller then reads it may remember only if the head is the same afterwards: else others have caught
         up with a change while the caller waited, and the change may be newer than what the caller has read.
         """
-        await self._freshness.ensure(self._catch_up)
+        await self._freshness.ensure()
         known = self._repositories.get(repository)
         return _Remembered() if known is None else known
 
     async def _catch_up(self, head: Head) -> None:
+        serial, unlinks = self._head
         if head == self._head:
             return
-        serial, unlinks = self._head
         if head[1] != unlinks or not serial <= head[0] <= serial + _EVENTS_A_LOOK:
             self._repositories.clear()
             self._bytes = 0

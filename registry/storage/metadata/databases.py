@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from registry.storage.metadata import sqlite
-from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
-from registry.storage.metadata.freshness import AfterCommits, BeforeEveryAnswer
+from registry.storage.metadata.freshness import AfterCommits, BeforeEveryAnswer, Freshness
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.transactions import Transactions
@@ -31,8 +30,8 @@ class Database(Protocol):
 
     def reader(self) -> SqlReader: ...
 
-    def cached(self, reader: SqlReader, commits: CommitCounter, max_bytes: int) -> CachedReader:
-        """`commits`: counted by the node's own writer."""
+    def freshness(self, reader: SqlReader, commits: CommitCounter) -> Freshness:
+        """For what a process remembers. `commits`: counted by the node's own writer."""
         ...
 
     def transactions(self) -> Transactions:
@@ -63,8 +62,8 @@ class SqliteDatabase:
     def reader(self) -> SqlReader:
         return SqlReader(self.rows())
 
-    def cached(self, reader: SqlReader, commits: CommitCounter, max_bytes: int) -> CachedReader:
-        return CachedReader(reader, AfterCommits(commits, reader.head), max_bytes)
+    def freshness(self, reader: SqlReader, commits: CommitCounter) -> Freshness:
+        return AfterCommits(commits, reader.head)
 
     def transactions(self) -> Transactions:
         return sqlite.SqliteTransactions(self._data)
@@ -97,11 +96,11 @@ class PostgresDatabase:
     def reader(self) -> SqlReader:
         return SqlReader(self.rows())
 
-    def cached(self, reader: SqlReader, _commits: CommitCounter, max_bytes: int) -> CachedReader:
+    def freshness(self, _reader: SqlReader, _commits: CommitCounter) -> Freshness:
         from registry.storage.metadata.postgres_head import HeadConnection
 
         head = HeadConnection(self._url)
-        return CachedReader(reader, BeforeEveryAnswer(head.read, head.close), max_bytes)
+        return BeforeEveryAnswer(head.read, head.close)
 
     def transactions(self) -> Transactions:
         from registry.storage.metadata.postgres_writer import PostgresTransactions

@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, exists, func, select
 from sqlalchemy.sql import Select
 
+from registry.domain.access import KEY
 from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
-from registry.domain.events import JournalEvent
+from registry.domain.events import AUTH, JournalEvent, record_of
 from registry.domain.upload import Leftover, UploadSession
 from registry.errors import StorageFailure
 from registry.ports import BlobLink, Page, StoredBlob, StoredManifest
-from registry.storage.metadata import journal, sessions, statements
+from registry.storage.metadata import access, journal, sessions, statements
 from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, properties, repositories, tags
 from registry.storage.metadata.schema import journal as events
@@ -81,7 +82,10 @@ _GARBAGE = select(garbage.c.digest).where(garbage.c.digest > bindparam("after"))
 
 
 class SqlReader:
-    """MetadataReader, SessionReader and Journal; what executes the statements is the database's own affair."""
+    """MetadataReader, AccessReader, SessionReader and Journal.
+
+    What executes the statements is the database's own affair.
+    """
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -99,6 +103,17 @@ class SqlReader:
     async def changed_repositories(self, after: int) -> Sequence[str]:
         """The repositories of the journal's events after the serial `after`."""
         return [row.repository for row in await self._rows.all(_CHANGED, {"after": after})]
+
+    async def records(self) -> Sequence[tuple[str, str, str]]:
+        return [(row.kind, row.key, row.value) for row in await self._rows.all(access.ALL, {})]
+
+    async def record_changes(self, after: int, limit: int) -> Sequence[tuple[str, str, str]]:
+        rows = await self._rows.all(access.CHANGED, {"after": after, "limit": limit})
+        return [record_of(row.kind, row.payload) for row in rows if row.kind.startswith(AUTH)]
+
+    async def private_key(self, key_id: str) -> str | None:
+        found: str | None = await self._rows.scalar(access.PRIVATE, {"k": KEY, "name": key_id})
+        return found
 
     async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         return [journal.event_of(row) for row in await self._rows.all(journal.AFTER, {"after": after, "limit": limit})]

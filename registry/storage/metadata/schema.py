@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # The lowest version whose programs still work with this schema (registry.storage.migrations says how to keep that low).
 SCHEMA_NEEDS = 2
 
@@ -142,6 +142,18 @@ leftovers = Table(
     sqlite_with_rowid=False,
 )
 Index("leftovers_since", leftovers.c.since)
+
+# Accounts, groups, grants and keys (registry.domain.access). Few of them change and all are kept in memory, so a
+# record is a JSON text; `private` is what leaves the database to those alone who sign with it.
+access_records = Table(
+    "access_records",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("private", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 manifests = Table(
     "manifests",

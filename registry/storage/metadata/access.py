@@ -1,0 +1,89 @@
+"""The records of accounts, groups, grants and keys: how they change, and what a process knows of them."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+
+from registry.domain import events
+from registry.domain.access import ACCOUNT, AccessTable, check_change, decode
+from registry.domain.changes import Outcome, SetRecord
+from registry.ports import AccessReader
+from registry.storage.metadata import journal
+from registry.storage.metadata.freshness import Freshness, Head
+from registry.storage.metadata.schema import access_records, properties
+from registry.storage.metadata.schema import journal as journal_table
+
+_THIS = (access_records.c.kind == bindparam("k")) & (access_records.c.key == bindparam("name"))
+_ADD = insert(access_records)
+_SET = update(access_records).where(_THIS).values(value=bindparam("new_value"), private=bindparam("new_private"))
+_DROP = delete(access_records).where(_THIS)
+_VALUE = select(access_records.c.value).where(_THIS)
+_ACCOUNTS = select(access_records.c.value).where(access_records.c.kind == ACCOUNT)
+# A program of the schema before would let everybody in.
+_CLOSE_TO_OLD_PROGRAMS = (
+    update(properties).where(properties.c.name == "schema_needs", properties.c.value == "2").values(value="3")
+)
+
+ALL = select(access_records.c.kind, access_records.c.key, access_records.c.value).order_by(
+    access_records.c.kind, access_records.c.key
+)
+PRIVATE = select(access_records.c.private).where(_THIS)
+CHANGED = (
+    select(journal_table.c.kind, journal_table.c.payload)
+    .where(journal_table.c.serial > bindparam("after"), journal_table.c.repository == "")
+    .order_by(journal_table.c.serial)
+    .limit(bindparam("limit"))
+)
+_EVENTS_A_LOOK = 500
+
+
+def set_record(connection: Connection, change: SetRecord, now: float) -> Outcome:
+    key = {"k": change.kind, "name": change.key}
+    before = connection.scalar(_VALUE, key) or ""
+    check_change(change, before, lambda: connection.scalars(_ACCOUNTS))
+    if before == change.value:
+        return Outcome(changed=False)
+    if not change.value:
+        connection.execute(_DROP, key)
+    elif before:
+        connection.execute(_SET, {**key, "new_value": change.value, "new_private": change.private})
+    else:
+        row = {"kind": change.kind, "key": change.key, "value": change.value, "private": change.private}
+        connection.execute(_ADD, row)
+    if change.kind == ACCOUNT:
+        connection.execute(_CLOSE_TO_OLD_PROGRAMS)
+    journal.append(connection, now, f"{events.AUTH}{change.kind}", "", {"key": change.key, "value": change.value})
+    return Outcome()
+
+
+class CurrentAccess:
+    """The records as a table in memory, as new as the last change that was acknowledged before the question."""
+
+    def __init__(self, reader: AccessReader, freshness: Freshness) -> None:
+        self._reader = reader
+        self._freshness = freshness
+        self._table = AccessTable()
+        self._serial = -1
+        freshness.add(self._catch_up)
+
+    async def table(self, *, looks_once: bool = False) -> AccessTable:
+        self._freshness.begin(looks_once=looks_once)
+        await self._freshness.ensure()
+        return self._table
+
+    async def _catch_up(self, head: Head) -> None:
+        serial = head[0]
+        if serial <= self._serial:
+            return
+        if self._serial < 0 or serial - self._serial > _EVENTS_A_LOOK:
+            table = AccessTable()
+            for kind, _, value in await self._reader.records():
+                table.put(decode(kind, value))
+            self._table = table
+        else:
+            for kind, key, value in await self._reader.record_changes(self._serial, _EVENTS_A_LOOK):
+                if value:
+                    self._table.put(decode(kind, value))
+                else:
+                    self._table.drop(kind, key)
+        self._serial = serial
