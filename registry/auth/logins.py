@@ -1,0 +1,104 @@
+"""Logging in with a name and a password: by an account, or by a source outside that knows the password."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Protocol
+
+from registry.auth.identity import PasswordSource
+from registry.auth.passwords import MOST_LENGTH, Passwords
+from registry.domain.access import Account, Principal, parse_account
+from registry.domain.clock import Clock
+from registry.domain.throttle import FailedLogins
+from registry.errors import AccessInvalid, TooManyRequests, Unauthorized
+from registry.ports import Access
+
+_REMEMBERED_FOR = 300.0  # seconds; a changed password counts at once all the same
+_MOST_REMEMBERED = 10_000
+
+
+class Logins(Protocol):
+    """Who somebody is that shows a name and a password."""
+
+    async def login(self, name: str, password: str, address: str) -> Principal:
+        """Raises Unauthorized, TooManyRequests, Unavailable. `address`: of the client."""
+        ...
+
+
+class NodeLogins:
+    """Logins of a node: one place compares passwords and counts failures, however many workers there are.
+
+    A login that succeeded is remembered for some minutes under a keyed hash, so that a client which sends its
+    password with each request costs Argon2 once; many that come at once are one.
+    """
+
+    def __init__(
+        self, access: Access, passwords: Passwords, sources: Sequence[PasswordSource], clock: Clock
+    ) -> None:
+        self._access = access
+        self._passwords = passwords
+        self._sources = sources
+        self._clock = clock
+        self._failures = FailedLogins()
+        self._key = secrets.token_bytes(32)
+        self._remembered: OrderedDict[bytes, tuple[Principal, float]] = OrderedDict()
+        self._under_way: dict[bytes, asyncio.Task[Principal | None]] = {}
+
+    async def login(self, name: str, password: str, address: str) -> Principal:
+        now = self._clock()
+        account = (await self._access.table()).accounts.get(name)
+        proof = self._proof(name, password, account)
+        known = self._remembered.get(proof)
+        if known is not None and now < known[1] and (account is None or account.is_usable(now)):
+            return known[0]
+        if (seconds := self._failures.wait(address, name, now)) > 0:
+            raise TooManyRequests("too many wrong passwords from this address; wait before the next try", seconds)
+        found = await self._once(proof, name, password, account)
+        if found is None:
+            self._failures.failed(address, name, self._clock())
+            raise Unauthorized("the name or the password is wrong")
+        self._failures.succeeded(address, name)
+        self._remember(proof, found)
+        return found
+
+    async def _once(self, proof: bytes, name: str, password: str, account: Account | None) -> Principal | None:
+        task = self._under_way.get(proof)
+        if task is None:
+            task = self._under_way[proof] = asyncio.create_task(self._check(name, password, account))
+            task.add_done_callback(lambda _: self._under_way.pop(proof, None))
+        return await asyncio.shield(task)
+
+    async def _check(self, name: str, password: str, account: Account | None) -> Principal | None:
+        if len(password) > MOST_LENGTH:
+            return None
+        if account is not None:
+            fits = await self._passwords.fits(account.secret, password)
+            return Principal(account.name) if fits and account.is_usable(self._clock()) else None
+        for source in self._sources:
+            if (identity := await source.check(name, password)) is not None:
+                return _outsider(identity.name, identity.groups)
+        await self._passwords.fits("", password)
+        return None
+
+    def _proof(self, name: str, password: str, account: Account | None) -> bytes:
+        parts = (name, password, account.secret if account else "")
+        return hmac.digest(self._key, "\0".join(parts).encode(errors="surrogatepass"), hashlib.sha256)
+
+    def _remember(self, proof: bytes, principal: Principal) -> None:
+        self._remembered[proof] = principal, self._clock() + _REMEMBERED_FOR
+        self._remembered.move_to_end(proof)
+        while len(self._remembered) > _MOST_REMEMBERED:
+            self._remembered.popitem(last=False)
+
+
+def _outsider(name: str, groups: Sequence[str]) -> Principal | None:
+    """Somebody whom a source outside knows; None where the name cannot be one that grants are made to."""
+    try:
+        return Principal(parse_account(name), tuple(groups))
+    except AccessInvalid:
+        return None

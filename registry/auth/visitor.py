@@ -1,0 +1,57 @@
+"""Who sends a request, and what that allows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from registry.domain.access import NOBODY, RIGHTS, AccessTable, Principal
+
+CATALOG, ADMIN = "catalog", "admin"
+Scopes = Mapping[str, frozenset[str]]
+"""What a token is for: rights by the name of a repository, and `catalog` or `admin` by themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """A principal with the table of the moment. `scopes`: of the token that was shown; None where there was none."""
+
+    principal: Principal
+    table: AccessTable
+    scopes: Scopes | None = None
+    is_open: bool = False
+    """There are no accounts: everybody may do everything."""
+    has_expired: bool = False
+    """The token's time is over; it is good for the end of an upload that its owner began."""
+
+    @property
+    def name(self) -> str:
+        return "" if self.is_open else self.principal.name
+
+    def rights(self, repository: str) -> frozenset[str]:
+        """Decided by the name alone, whether or not there is such a repository."""
+        if self.is_open:
+            return frozenset(RIGHTS)
+        found = self.table.rights(self.principal, repository)
+        return found if self.scopes is None else found & self.scopes.get(repository, frozenset())
+
+    def may(self, right: str, repository: str) -> bool:
+        return right in self.rights(repository)
+
+    def may_list(self, repository: str) -> bool:
+        """Whether a list of repositories shows this one; a token for the catalog needs no scope for each of them."""
+        return self.is_open or "pull" in self.table.rights(self.principal, repository)
+
+    @property
+    def may_ask_for_lists(self) -> bool:
+        if self.is_open:
+            return True
+        return self.table.sees_anything(self.principal) and (self.scopes is None or CATALOG in self.scopes)
+
+    @property
+    def may_administer(self) -> bool:
+        return self.table.is_admin(self.principal) and (self.scopes is None or ADMIN in self.scopes)
+
+
+OPEN = Visitor(NOBODY, AccessTable(), is_open=True)
+"""Everybody, where there are no accounts."""

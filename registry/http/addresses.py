@@ -1,0 +1,41 @@
+"""Where a client comes from, and where it thinks that we are."""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp import web
+
+from registry.http.proxies import Networks, client_address
+
+_HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
+
+
+class Addresses:
+    """`public_url`: where clients reach us, if the settings say so; `trusted`: proxies that speak for clients."""
+
+    def __init__(self, public_url: str | None, trusted: Networks) -> None:
+        self._public_url = (public_url or "").rstrip("/")
+        self._trusted = trusted
+
+    def client(self, request: web.BaseRequest) -> str:
+        return client_address(request, self._trusted)
+
+    def base(self, request: web.BaseRequest) -> str:
+        """The beginning of our addresses, as this client sees us."""
+        if self._public_url:
+            return self._public_url
+        host = request.headers.get("Host", "")
+        if not _HOST.fullmatch(host):  # it goes into a header, and clients follow it
+            host = "localhost"
+        return f"{self.scheme(request)}://{host}"
+
+    def scheme(self, request: web.BaseRequest) -> str:
+        """https where the connection is TLS, or a trusted proxy says that its own is."""
+        if request.transport is not None and request.transport.get_extra_info("sslcontext") is not None:
+            return "https"
+        peer = request.remote or ""
+        forwarded = request.headers.get("X-Forwarded-Proto", "").strip().lower()
+        if forwarded in ("http", "https") and client_address(request, self._trusted) != peer:
+            return forwarded
+        return "http"

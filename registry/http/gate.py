@@ -1,0 +1,152 @@
+"""The one place where a request is let in: who asks, what its route needs, and the answer where that is too little.
+
+Rights are decided by names and patterns, before anybody looks whether the thing is there: what somebody may not see
+answers as what does not exist.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable
+from typing import Protocol
+
+from registry.auth.logins import Logins
+from registry.auth.tokens import ACCESS, Tokens
+from registry.auth.visitor import ADMIN, CATALOG, OPEN, Visitor
+from registry.domain.access import NOBODY, AccessTable, Principal
+from registry.domain.clock import Clock
+from registry.domain.names import parse_repository
+from registry.errors import Denied, Unauthorized
+from registry.http.addresses import Addresses
+from registry.http.router import Call, Route
+from registry.ports import Access
+
+_READING = ("GET", "HEAD")
+_NO_RIGHT = ("none",)
+
+
+class Gate(Protocol):
+    """Lets a call in by giving it its visitor."""
+
+    async def admit(self, call: Call, route: Route) -> None:
+        """Raises Unauthorized, Denied, TooManyRequests, Unavailable."""
+        ...
+
+
+class AccessGate:
+    """The gate of clients. `is_closed`: whether accounts are needed though there are none in the table."""
+
+    def __init__(
+        self,
+        access: Access,
+        logins: Logins,
+        tokens: Tokens,
+        addresses: Addresses,
+        clock: Clock,
+        is_closed: Callable[[], bool],
+    ) -> None:
+        self._access = access
+        self._logins = logins
+        self._tokens = tokens
+        self._addresses = addresses
+        self._clock = clock
+        self._is_closed = is_closed
+
+    async def admit(self, call: Call, route: Route) -> None:
+        if route.right in _NO_RIGHT:
+            return
+        table = await self._access.table(looks_once=call.request.method in _READING)
+        if table.is_empty and not self._is_closed():
+            call.visitor = OPEN
+            return
+        challenge = self._challenge(call, route)
+        try:
+            call.visitor = visitor = await self._visitor(call, table)
+        except Unauthorized as error:
+            raise Unauthorized(error.message, challenge(error="invalid_token")) from error
+        if visitor.has_expired and not route.outlives_token:
+            raise Unauthorized("the token has expired", challenge(error="invalid_token"))
+        if not _is_enough(visitor, call, route):
+            raise self._refusal(visitor, challenge)
+
+    def _refusal(self, visitor: Visitor, challenge: Callable[..., str]) -> Unauthorized | Denied:
+        if visitor.principal.is_anonymous:
+            return Unauthorized("authentication required", challenge())
+        if visitor.scopes is not None:
+            return Unauthorized("the token does not go that far", challenge(error="insufficient_scope"))
+        return Denied("this account has no right to do that, or there is no such repository")
+
+    async def _visitor(self, call: Call, table: AccessTable) -> Visitor:
+        """Raises Unauthorized."""
+        kind, _, credentials = call.request.headers.get("Authorization", "").partition(" ")
+        match kind.lower():
+            case "bearer":
+                return self._bearer(credentials.strip(), table)
+            case "basic":
+                name, password = parse_basic(credentials)
+                if not name and not password:  # what podman sends where nobody has logged in
+                    return Visitor(NOBODY, table)
+                address = self._addresses.client(call.request)
+                return Visitor(await self._logins.login(name, password, address), table)
+            case "":
+                return Visitor(self._certified(call), table)
+        raise Unauthorized("an unknown kind of authorization: use Bearer or Basic")
+
+    def _bearer(self, token: str, table: AccessTable) -> Visitor:
+        now = self._clock()
+        claims = self._tokens.check(token, table, now)
+        if claims.use != ACCESS or not table.is_current(claims.principal, now):
+            raise Unauthorized("the token has been revoked")
+        return Visitor(claims.principal, table, claims.scopes, has_expired=now >= claims.expires)
+
+    def _certified(self, _call: Call) -> Principal:
+        return NOBODY
+
+    def _challenge(self, call: Call, route: Route) -> Callable[..., str]:
+        """The header WWW-Authenticate, which says where tokens come from and which scope is needed."""
+
+        def made(error: str = "") -> str:
+            realm = f"{self._addresses.base(call.request)}/auth/token"
+            fields = {"realm": realm, "service": self._tokens.service, "scope": _scope(call, route), "error": error}
+            return "Bearer " + ",".join(f'{name}="{value}"' for name, value in fields.items() if value)
+
+        return made
+
+
+def _is_enough(visitor: Visitor, call: Call, route: Route) -> bool:
+    match route.right:
+        case "known":  # anybody who has shown who they are
+            return not visitor.principal.is_anonymous or visitor.scopes is not None
+        case "catalog":
+            return visitor.may_ask_for_lists
+        case "admin":
+            return visitor.may_administer
+        case right:
+            return visitor.may(right, parse_repository(call.parameters["name"]))
+
+
+def _scope(call: Call, route: Route) -> str:
+    match route.right:
+        case "known":
+            return ""
+        case "catalog":
+            return f"registry:{CATALOG}:*"
+        case "admin":
+            return f"registry:{ADMIN}:*"
+        case "push":  # clients that push want to look, too
+            return f"repository:{parse_repository(call.parameters['name'])}:pull,push"
+        case right:
+            return f"repository:{parse_repository(call.parameters['name'])}:{right}"
+
+
+def parse_basic(credentials: str) -> tuple[str, str]:
+    """Name and password (RFC 7617). Raises Unauthorized."""
+    try:
+        text = base64.b64decode(credentials.strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise Unauthorized("the header Authorization cannot be read") from error
+    name, colon, password = text.partition(":")
+    if not colon:
+        raise Unauthorized("the header Authorization cannot be read")
+    return name, password
