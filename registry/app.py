@@ -16,6 +16,7 @@ from registry import __version__
 from registry.config import Address, ConfigError, Settings
 from registry.domain.clock import system_clock
 from registry.errors import RegistryError, StartupError
+from registry.processes.access import NodeAccess
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
 from registry.processes.move_follower import MoveFollower
@@ -108,12 +109,13 @@ class _Node:
         self._leases = leases
         self._storage = storage
         self._follower = follower
+        self._access = access = NodeAccess(process.access, process.sql, writer)
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
-        self._listener = process.listener(process.routes(self._writer, self._leases))
+        self._listener = process.listener(process.routes(writer, leases, access.logins), access.logins)
         self._fronts: list[Front] = []
         if metrics_sockets:
-            self._fronts.append(Front(process.metrics_listener(self._writer), metrics_sockets, shared=False))
+            self._fronts.append(Front(process.metrics_listener(writer, access.logins), metrics_sockets, shared=False))
         self._supervisor: Supervisor | None = None
         if process.settings.server.workers == 1:
             self._fronts.append(Front(self._listener, sockets, shared=False))
@@ -126,6 +128,7 @@ class _Node:
                 process.commits.descriptor,
                 self._writer,
                 self._leases,
+                access.logins,
                 process.metrics.worker_died,
             )
         self._background: list[asyncio.Task[None]] = []
@@ -134,6 +137,7 @@ class _Node:
         """Begin to serve; the events of signals.stop_and_reload."""
         process = self._process
         self._writer.start()
+        await self._access.keys.rotate_if_due()
         events = stop_and_reload()
         if self._supervisor is not None:
             self._supervisor.start()
@@ -152,7 +156,9 @@ class _Node:
 
     async def _use_settings(self) -> None:
         process = self._process
-        self._listener.answer = process.dispatcher(process.routes(self._writer, self._leases))
+        self._listener.answer = process.dispatcher(
+            process.routes(self._writer, self._leases, self._access.logins), self._access.logins
+        )
         self._housekeeping.change_interval(process.settings.collect.interval)
         if self._supervisor is not None:
             await self._supervisor.reload()
@@ -171,6 +177,7 @@ class _Node:
         for front in self._fronts:
             await front.stop(drain_timeout)
         await self._writer.stop()
+        self._access.close()
         await self._process.close()
 
     async def _announce(self) -> None:
@@ -180,6 +187,7 @@ class _Node:
     async def _clear_up(self) -> None:
         """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
         process = self._process
+        await self._access.keys.rotate_if_due()
         if (leftovers := process.leftovers(self._writer)) is not None:
             await leftovers.collect()
         if process.directory.last_boot() != process.boot:

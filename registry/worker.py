@@ -51,10 +51,10 @@ async def _worker(
 
     def configure(settings_json: str) -> None:
         process.configure(Settings.model_validate_json(settings_json))
-        listener.answer = process.dispatcher(process.routes(node, node))
+        listener.answer = process.dispatcher(process.routes(node, node, node), node)
 
     node = channel.RemoteNode(reader, writer, configure)
-    listener = process.listener(process.routes(node, node))
+    listener = process.listener(process.routes(node, node, node), node)
     front = Front(listener, sockets, shared=True)
     stop, _ = stop_and_reload()
     node_gone = asyncio.create_task(node.run())

@@ -23,9 +23,7 @@ KEY_LIFETIME = 30 * 86400.0
 def new_key(now: float) -> tuple[PublicKey, str]:
     """A key pair: the public half as a record, the private one as PEM."""
     private = Ed25519PrivateKey.generate()
-    pem = private.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    pem = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     secret = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -37,9 +37,7 @@ class NodeLogins:
     password with each request costs Argon2 once; many that come at once are one.
     """
 
-    def __init__(
-        self, access: Access, passwords: Passwords, sources: Sequence[PasswordSource], clock: Clock
-    ) -> None:
+    def __init__(self, access: Access, passwords: Passwords, sources: Sequence[PasswordSource], clock: Clock) -> None:
         self._access = access
         self._passwords = passwords
         self._sources = sources

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from registry.auth.keys import loaded
 from registry.auth.visitor import ADMIN, CATALOG, Scopes
-from registry.domain.access import ANONYMOUS, RIGHTS, AccessTable, Principal
+from registry.domain.access import RIGHTS, AccessTable, Principal
 from registry.errors import Unauthorized
 
 ACCESS, REFRESH = "access", "refresh"
@@ -144,5 +144,3 @@ def _claims(claims: Mapping[str, Any]) -> Claims:
 def _entry(name: str, rights: frozenset[str]) -> dict[str, object]:
     kind = "registry" if name in (CATALOG, ADMIN) else "repository"
     return {"type": kind, "name": name, "actions": sorted(rights)}
-
-

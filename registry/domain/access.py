@@ -84,7 +84,7 @@ class Account:
 
     name: str
     kind: str = "user"  # or "robot"
-    secret: str = ""
+    secret: str = field(default="", repr=False)
     is_admin: bool = False
     is_disabled: bool = False
     created: float = 0.0

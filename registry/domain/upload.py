@@ -10,19 +10,23 @@ import re
 from dataclasses import dataclass
 
 from registry.domain.digest import Digest
-from registry.errors import BlobUploadInvalid, DigestInvalid, SizeInvalid, UploadRangeInvalid
+from registry.errors import BlobUploadInvalid, BlobUploadUnknown, DigestInvalid, SizeInvalid, UploadRangeInvalid
 
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,19})-([0-9]{1,19})(?:/(?:[0-9]+|\*))?")
 
 
 @dataclass(frozen=True, slots=True)
 class UploadState:
-    """A session: which repository it was opened in, the algorithm it hashes with, the bytes it has."""
+    """A session: which repository it was opened in, the algorithm it hashes with, the bytes it has.
+
+    `opener`: the account that began it and alone may go on; "" where there were no accounts.
+    """
 
     id: str
     repository: str
     algorithm: str
     offset: int
+    opener: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,11 @@ class UploadSession:
     tail_size: int = 0
     holder: str = ""
     held_until: float = 0.0
+    opener: str = ""
 
     @property
     def state(self) -> UploadState:
-        return UploadState(self.id, self.repository, self.algorithm, self.offset)
+        return UploadState(self.id, self.repository, self.algorithm, self.offset, self.opener)
 
     @property
     def next_tail(self) -> str:
@@ -79,6 +84,12 @@ class UploadSession:
         tail = (Leftover(self.tail),) if self.tail not in ("", kept) else ()
         given_up = (Leftover(self.key, self.multipart),) if self.multipart and kept != self.key else ()
         return (*tail, *given_up)
+
+
+def check_opener(state: UploadState, visitor: str) -> None:
+    """Raises BlobUploadUnknown for everybody but the one who began the upload: the session is nobody else's."""
+    if state.opener not in ("", visitor):
+        raise BlobUploadUnknown("no such upload: it ended, was cancelled or expired", {"upload": state.id})
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ class DiscoveryHandlers:
     async def catalog(self, call: Call) -> web.StreamResponse:
         query = call.request.query
         limit = page_size(query)
-        page = await self._discovery.repositories(query.get("last", ""), limit)
+        page = await self._discovery.repositories(query.get("last", ""), limit, call.visitor.may_list)
         response = _json({"repositories": list(page.entries)})
         if page.more:
             self._add_next(response, "/v2/_catalog", limit, page.entries[-1])

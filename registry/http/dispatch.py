@@ -14,6 +14,7 @@ from aiohttp import web
 
 from registry.errors import ClientGone, RegistryError, StorageFailure, StorageFull, Unavailable
 from registry.http import errors
+from registry.http.gate import Gate
 from registry.http.proxies import client_address
 from registry.http.router import Call, Route, Router
 from registry.telemetry.requests import AnsweredRequest
@@ -36,7 +37,9 @@ class Dispatcher:
         routes: Sequence[Route],
         observe: RequestObserver,
         trusted_proxies: Sequence[IPv4Network | IPv6Network],
+        gate: Gate,
     ) -> None:
+        self._gate = gate
         self._router = Router(routes)
         self._observe = observe
         self._trusted_proxies = trusted_proxies
@@ -83,6 +86,7 @@ class Dispatcher:
         try:
             route, call.parameters = self._router.match(call.request.method, path)
             call.label = route.label
+            await self._gate.admit(call, route)
             return await route.handler(call)
         except ConnectionError:
             raise

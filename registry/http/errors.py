@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 from aiohttp import web
 
@@ -34,6 +35,10 @@ _STATUS: tuple[tuple[type[RegistryError], int], ...] = (
     (errors.PaginationInvalid, 400),
     (errors.RangeUnsatisfiable, 416),
     (errors.Denied, 403),
+    (errors.Unauthorized, 401),
+    (errors.TooManyRequests, 429),
+    (errors.AccessUnknown, 404),
+    (errors.AccessExists, 409),
     (errors.Unsupported, 405),
     (errors.StorageFull, 507),
     (errors.StorageFailure, 500),
@@ -61,6 +66,10 @@ def response_of(error: RegistryError) -> web.Response:
         response.headers["Allow"] = "GET, HEAD"
     if isinstance(error, errors.Unavailable):
         response.headers["Retry-After"] = "5"
+    if isinstance(error, errors.Unauthorized) and error.challenge:
+        response.headers["WWW-Authenticate"] = error.challenge
+    if isinstance(error, errors.TooManyRequests):
+        response.headers["Retry-After"] = str(math.ceil(error.after))
     if isinstance(error, UploadRangeInvalid):
         response.headers["Range"] = f"0-{max(error.offset - 1, 0)}"
     if isinstance(error, errors.RangeUnsatisfiable):

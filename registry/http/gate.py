@@ -34,6 +34,13 @@ class Gate(Protocol):
         ...
 
 
+class OpenGate:
+    """The gate of what has no accounts: of metrics by themselves, and of tests."""
+
+    async def admit(self, call: Call, route: Route) -> None:
+        call.visitor = OPEN
+
+
 class AccessGate:
     """The gate of clients. `is_closed`: whether accounts are needed though there are none in the table."""
 

@@ -12,7 +12,7 @@ Networks = Sequence[IPv4Network | IPv6Network]
 
 def client_address(request: web.BaseRequest, trusted: Networks) -> str:
     """The peer's address; behind trusted proxies the last address of X-Forwarded-For that is not one of them."""
-    peer = _plain(request.remote or "")
+    peer = plain_address(request.remote or "")
     if not trusted or not _within(peer, trusted):
         return peer
     hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", ()) for hop in line.split(",")]
@@ -22,7 +22,12 @@ def client_address(request: web.BaseRequest, trusted: Networks) -> str:
     return peer
 
 
-def _plain(peer: str) -> str:
+def comes_by_proxy(request: web.BaseRequest, trusted: Networks) -> bool:
+    """Whether a proxy that we trust has sent this request on."""
+    return _within(plain_address(request.remote or ""), trusted)
+
+
+def plain_address(peer: str) -> str:
     """An IPv4 address as such, also where it came to an IPv6 socket (RFC 4291, section 2.5.5.2)."""
     if not peer.startswith("::ffff:"):
         return peer

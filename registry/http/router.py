@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from registry.auth.visitor import OPEN, Visitor
 from registry.errors import EndpointUnknown, MethodNotAllowed
 
 
@@ -27,7 +28,10 @@ class Call:
     received: int = 0
     sent: int = 0
     begun: bool = False
+    visitor: Visitor = OPEN
 
+
+RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "known", "none"})
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -36,7 +40,8 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 class Route:
     """`template` has {name}, which spans slashes, and other {parameters}, which do not.
 
-    `right` is what a caller needs on the repository: pull, push, delete, catalog, or none.
+    `right` is what a caller needs: pull, push or delete on the repository that `template` names; catalog, admin; to
+    be known; or none. `outlives_token`: a request of an upload goes on though the token's time is over.
     """
 
     method: str
@@ -44,6 +49,11 @@ class Route:
     right: str
     handler: Handler
     label: str
+    outlives_token: bool = False
+
+    def __post_init__(self) -> None:
+        if self.right not in RIGHTS_OF_ROUTES:
+            raise ValueError(f"{self.method} {self.template} declares no right that there is: {self.right}")
 
 
 @dataclass(slots=True)

@@ -28,8 +28,8 @@ class SystemHandlers:
 
     def routes(self) -> list[Route]:
         return [
-            Route("GET", "/v2/", "none", self.version, "version"),
-            Route("GET", "/v2", "none", self.version, "version"),
+            Route("GET", "/v2/", "known", self.version, "version"),
+            Route("GET", "/v2", "known", self.version, "version"),
             Route("GET", "/healthz", "none", self.health, "health"),
             Route("GET", "/readyz", "none", self.readiness, "health"),
         ]

@@ -38,10 +38,10 @@ class UploadHandlers:
         return [
             Route("POST", start, "push", self.start, "uploads"),
             Route("POST", "/v2/{name}/blobs/uploads", "push", self.start, "uploads"),
-            Route("PATCH", session, "push", self.append, "upload"),
-            Route("PUT", session, "push", self.finish, "upload"),
-            Route("GET", session, "push", self.status, "upload"),
-            Route("DELETE", session, "push", self.cancel, "upload"),
+            Route("PATCH", session, "push", self.append, "upload", outlives_token=True),
+            Route("PUT", session, "push", self.finish, "upload", outlives_token=True),
+            Route("GET", session, "push", self.status, "upload", outlives_token=True),
+            Route("DELETE", session, "push", self.cancel, "upload", outlives_token=True),
         ]
 
     async def start(self, call: Call) -> web.StreamResponse:
@@ -51,7 +51,7 @@ class UploadHandlers:
         if "mount" in query:
             digest = Digest.parse(query["mount"])
             source = parse_repository(query["from"]) if query.get("from") else None
-            if await self._push.mount(repository, digest, source):
+            if _may_mount(call, source) and await self._push.mount(repository, digest, source):
                 return self._created(repository, digest)
             algorithm = digest.algorithm
         elif "digest" in query:
@@ -62,7 +62,7 @@ class UploadHandlers:
                 with self._uploading():
                     await self._push.push_at_once(repository, digest, body)
                 return self._created(repository, digest)
-        state = await self._push.begin(repository, algorithm)
+        state = await self._push.begin(repository, algorithm, call.visitor.name)
         return self._progress(state, 202)
 
     async def append(self, call: Call) -> web.StreamResponse:
@@ -70,7 +70,8 @@ class UploadHandlers:
         body = receive.batches(call, self._body_timeout)
         content_range, length = _chunk_range(call.request)
         with self._uploading():
-            state = await self._push.append(repository, call.parameters["upload"], body, content_range, length)
+            upload, visitor = call.parameters["upload"], call.visitor.name
+            state = await self._push.append(repository, upload, body, content_range, length, visitor)
         return self._progress(state, 202)
 
     async def finish(self, call: Call) -> web.StreamResponse:
@@ -82,16 +83,17 @@ class UploadHandlers:
         body = receive.batches(call, self._body_timeout)
         content_range, length = _chunk_range(call.request)
         with self._uploading():
-            await self._push.finish(repository, call.parameters["upload"], digest, body, content_range, length)
+            upload, visitor = call.parameters["upload"], call.visitor.name
+            await self._push.finish(repository, upload, digest, body, content_range, length, visitor)
         return self._created(repository, digest)
 
     async def status(self, call: Call) -> web.StreamResponse:
         repository = call.repository = parse_repository(call.parameters["name"])
-        return self._progress(await self._push.status(repository, call.parameters["upload"]), 204)
+        return self._progress(await self._push.status(repository, call.parameters["upload"], call.visitor.name), 204)
 
     async def cancel(self, call: Call) -> web.StreamResponse:
         repository = call.repository = parse_repository(call.parameters["name"])
-        await self._push.cancel(repository, call.parameters["upload"])
+        await self._push.cancel(repository, call.parameters["upload"], call.visitor.name)
         return web.Response(status=204)
 
     def _created(self, repository: str, digest: Digest) -> web.Response:
@@ -106,6 +108,11 @@ class UploadHandlers:
             "OCI-Chunk-Min-Length": str(_CHUNK_MIN_LENGTH),
         }
         return web.Response(status=status, headers=headers)
+
+
+def _may_mount(call: Call, source: str | None) -> bool:
+    """A blob comes from where the visitor may pull; where no source is named, anybody could learn what is there."""
+    return call.visitor.is_open if source is None else call.visitor.may("pull", source)
 
 
 def _chunk_range(request: web.BaseRequest) -> tuple[ChunkRange | None, int | None]:

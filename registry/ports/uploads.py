@@ -58,8 +58,8 @@ class AbandonedUpload:
 class UploadStore(Protocol):
     """Uploads that have begun. Their state outlives a restart."""
 
-    async def begin(self, repository: str, algorithm: str) -> UploadState:
-        """Raises StorageFull where the reserve of disk would be touched."""
+    async def begin(self, repository: str, algorithm: str, opener: str = "") -> UploadState:
+        """`opener`: as of UploadState. Raises StorageFull where the reserve of disk would be touched."""
         ...
 
     async def state(self, repository: str, upload_id: str) -> UploadState:

@@ -2,8 +2,8 @@
 
 A request is [number, operation, body], an answer [number, error or nil, body]; an answer with the number 0
 is the settings, which the node tells at the start and when they change. Operations:
-`submit` (a change; answered by its outcome), `acquire` and `release` (the lease of a digest). Leases that a
-worker holds end with its connection.
+`submit` (a change; answered by its outcome), `acquire` and `release` (the lease of a digest), `login` (name, password
+and address; answered by the principal). Leases that a worker holds end with its connection.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import msgspec
 import structlog
 
 from registry import errors
+from registry.auth.logins import Logins
 from registry.domain import changes
+from registry.domain.access import Principal
 from registry.domain.changes import Change, Outcome
 from registry.domain.digest import Digest
 from registry.errors import RegistryError, Unavailable
@@ -67,7 +69,7 @@ async def receive(reader: asyncio.StreamReader) -> list[Any]:
 
 
 class RemoteNode:
-    """The worker's side: Changes and Leases, each by a message to the node."""
+    """The worker's side: Changes, Leases and Logins, each by a message to the node."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_settings: Callable[[str], None]
@@ -105,6 +107,9 @@ class RemoteNode:
         body = await self._ask("submit", [type(change).__name__, change])
         return msgspec.convert(body, Outcome)
 
+    async def login(self, name: str, password: str, address: str) -> Principal:
+        return msgspec.convert(await self._ask("login", [name, password, address]), Principal)
+
     @asynccontextmanager
     async def hold(self, digest: Digest) -> AsyncIterator[None]:
         acquired = asyncio.create_task(self._ask("acquire", str(digest)))
@@ -141,8 +146,14 @@ class WorkerSession:
     """The node's side of one worker."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, node_changes: Changes, leases: LocalLeases
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        node_changes: Changes,
+        leases: LocalLeases,
+        logins: Logins,
     ) -> None:
+        self._logins = logins
         self._reader = reader
         self._writer = writer
         self._changes = node_changes
@@ -181,6 +192,8 @@ class WorkerSession:
         if operation == "submit":
             kind, fields = body
             return await self._changes.submit(msgspec.convert(fields, _CHANGE_TYPES[kind]))
+        if operation == "login":
+            return await self._logins.login(*body)
         digest = Digest.parse(body)
         if operation == "acquire":
             await self._leases.acquire(digest)

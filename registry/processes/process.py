@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from registry.auth.logins import Logins
 from registry.config import Settings
 from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
@@ -24,6 +25,7 @@ from registry.http.server import Listener
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
 from registry.ports import Changes, Leases, UploadStore
+from registry.processes.access import ProcessAccess
 from registry.processes.allocator import keep_buffers
 from registry.processes.sockets import most_connections
 from registry.services.discovery import DiscoveryService
@@ -107,7 +109,7 @@ class Process:
         delay = self.settings.collect.leftovers
         return LeftoverCollector(self.sql, remains, changes, system_clock, delay) if remains else None
 
-    def routes(self, changes: Changes, leases: Leases) -> list[Route]:
+    def routes(self, changes: Changes, leases: Leases, logins: Logins) -> list[Route]:
         """The URL map: every resource's routes, joined."""
         settings = self.settings
         links = Links(settings.server.public_url)
@@ -123,22 +125,27 @@ class Process:
             *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
+            *self._process_access().routes(logins),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
 
-    def dispatcher(self, routes: Sequence[Route]) -> Dispatcher:
-        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies)
+    def dispatcher(self, routes: Sequence[Route], logins: Logins) -> Dispatcher:
+        gate = self._process_access().gate(logins)
+        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies, gate)
 
-    def listener(self, routes: Sequence[Route]) -> Listener:
+    def _process_access(self) -> ProcessAccess:
+        return ProcessAccess(self.settings, self.access, self.sql)
+
+    def listener(self, routes: Sequence[Route], logins: Logins) -> Listener:
         server = self.settings.server
         most = most_connections(server.max_connections)
         if most < server.max_connections:
             log.warning("the limit of open files allows fewer connections than max_connections", connections=most)
-        return Listener(self.dispatcher(routes), most, server.idle_timeout, server.body_timeout)
+        return Listener(self.dispatcher(routes, logins), most, server.idle_timeout, server.body_timeout)
 
-    def metrics_listener(self, changes: Changes) -> Listener:
-        return self.listener(self._system(changes).metrics_routes())
+    def metrics_listener(self, changes: Changes, logins: Logins) -> Listener:
+        return self.listener(self._system(changes).metrics_routes(), logins)
 
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]

@@ -16,6 +16,7 @@ from contextlib import ExitStack, suppress
 
 import structlog
 
+from registry.auth.logins import Logins
 from registry.ports import Changes
 from registry.processes.channel import WorkerSession, send
 from registry.services.leases import LocalLeases
@@ -39,6 +40,7 @@ class Supervisor:
         commits: int,
         changes: Changes,
         leases: LocalLeases,
+        logins: Logins,
         on_death: Callable[[int], None],
     ) -> None:
         self._count = count
@@ -48,6 +50,7 @@ class Supervisor:
         self._commits = commits
         self._changes = changes
         self._leases = leases
+        self._logins = logins
         self._on_death = on_death
         self._channels: dict[int, asyncio.StreamWriter] = {}
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -119,7 +122,7 @@ class Supervisor:
             process.send_signal(signal.SIGTERM)
         try:
             await send(writer, [0, None, self._settings()])
-            await WorkerSession(reader, writer, self._changes, self._leases).run()
+            await WorkerSession(reader, writer, self._changes, self._leases, self._logins).run()
         except ConnectionError:
             log.warning("worker went away", pid=process.pid)
         finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
@@ -28,9 +28,19 @@ class DiscoveryService:
         size = _page_size(limit, MAX_PAGE)
         return _page(await self._reader.tags(repository, after, size + 1) if size else (), size)
 
-    async def repositories(self, after: str, limit: int | None) -> Page[str]:
+    async def repositories(
+        self, after: str, limit: int | None, visible: Callable[[str], bool] = lambda _: True
+    ) -> Page[str]:
+        """Repositories after `after` that are `visible`; others leave no trace, not even a shorter page."""
         size = _page_size(limit, MAX_PAGE)
-        return _page(await self._reader.repositories(after, size + 1) if size else (), size)
+        found: list[str] = []
+        while size and len(found) <= size:
+            names = await self._reader.repositories(after, size + 1)
+            found += filter(visible, names)
+            if len(names) <= size:
+                break
+            after = names[-1]
+        return _page(found[: size + 1], size)
 
     async def referrers(
         self, repository: str, subject: Digest, artifact_type: str | None, after: str, limit: int | None

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 
 from registry.domain.changes import MountBlob
 from registry.domain.digest import Digest
-from registry.domain.upload import ChunkRange, UploadState, check_chunk, check_digest, check_received
+from registry.domain.upload import ChunkRange, UploadState, check_chunk, check_digest, check_opener, check_received
 from registry.errors import BlobUnknown, BlobUploadUnknown, ClientGone, StorageFailure, StorageFull
 from registry.ports import BlobStore, Changes, Leases, MetadataReader, StoredBlob, UploadStore, UploadWriter
 
@@ -22,7 +22,7 @@ Body = AsyncIterator[Sequence[bytes]]
 
 
 class PushService:
-    """OCI distribution specification, "Pushing blobs"."""
+    """OCI distribution specification, "Pushing blobs". `visitor`: the account that asks, "" where there are none."""
 
     def __init__(
         self, uploads: UploadStore, blobs: BlobStore, reader: MetadataReader, changes: Changes, leases: Leases
@@ -33,8 +33,8 @@ class PushService:
         self._changes = changes
         self._leases = leases
 
-    async def begin(self, repository: str, algorithm: str) -> UploadState:
-        return await self._uploads.begin(repository, algorithm)
+    async def begin(self, repository: str, algorithm: str, visitor: str = "") -> UploadState:
+        return await self._uploads.begin(repository, algorithm, visitor)
 
     async def mount(self, repository: str, digest: Digest, source: str | None) -> bool:
         """Make a blob of another repository visible here; False where there is none, or its file is damaged."""
@@ -47,14 +47,22 @@ class PushService:
             return False
         return True
 
-    async def status(self, repository: str, upload_id: str) -> UploadState:
-        return await self._uploads.state(repository, upload_id)
+    async def status(self, repository: str, upload_id: str, visitor: str = "") -> UploadState:
+        state = await self._uploads.state(repository, upload_id)
+        check_opener(state, visitor)
+        return state
 
     async def append(
-        self, repository: str, upload_id: str, body: Body, content_range: ChunkRange | None, length: int | None
+        self,
+        repository: str,
+        upload_id: str,
+        body: Body,
+        content_range: ChunkRange | None,
+        length: int | None,
+        visitor: str = "",
     ) -> UploadState:
         """Add a chunk. What came before the client went away is kept, so that it can go on from there."""
-        async with self._writing(repository, upload_id) as upload:
+        async with self._writing(repository, upload_id, visitor) as upload:
             check_chunk(upload.state, content_range, length)
             received = await _receive(upload, body)
             check_received(content_range, received)
@@ -68,10 +76,11 @@ class PushService:
         body: Body,
         content_range: ChunkRange | None,
         length: int | None,
+        visitor: str = "",
     ) -> None:
         """Add the last chunk (it may be empty) and make the whole the blob `digest`."""
         try:
-            await self._finish(repository, upload_id, digest, body, content_range, length)
+            await self._finish(repository, upload_id, digest, body, content_range, length, visitor)
         except BlobUploadUnknown:
             # Perhaps a client asks again whose answer was lost: its blob is there, and that is what it asks.
             link = await self._reader.blob(repository, str(digest))
@@ -86,8 +95,9 @@ class PushService:
         body: Body,
         content_range: ChunkRange | None,
         length: int | None,
+        visitor: str = "",
     ) -> None:
-        async with self._writing(repository, upload_id) as upload:
+        async with self._writing(repository, upload_id, visitor) as upload:
             check_chunk(upload.state, content_range, length)
             upload.rehash_with(digest.algorithm)
             received = await _receive(upload, body)
@@ -107,13 +117,15 @@ class PushService:
                 await self.cancel(repository, state.id)
             raise
 
-    async def cancel(self, repository: str, upload_id: str) -> None:
+    async def cancel(self, repository: str, upload_id: str, visitor: str = "") -> None:
         async with self._uploads.open(repository, upload_id) as upload:
+            check_opener(upload.state, visitor)
             await upload.discard()
 
     @asynccontextmanager
-    async def _writing(self, repository: str, upload_id: str) -> AsyncIterator[UploadWriter]:
+    async def _writing(self, repository: str, upload_id: str, visitor: str) -> AsyncIterator[UploadWriter]:
         async with self._uploads.open(repository, upload_id) as upload:
+            check_opener(upload.state, visitor)
             try:
                 yield upload
             except ClientGone:

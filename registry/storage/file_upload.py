@@ -46,7 +46,7 @@ class FileUpload:
 
     @property
     def state(self) -> UploadState:
-        return UploadState(self._id, self._record.repository, self._algorithm, self._offset)
+        return UploadState(self._id, self._record.repository, self._algorithm, self._offset, self._record.opener)
 
     async def write(self, chunks: Sequence[bytes]) -> None:
         await self._in_thread("writing an upload", lambda: self._write(list(chunks)))
@@ -68,7 +68,10 @@ class FileUpload:
 
     def _save(self, publishing: Digest | None = None) -> None:
         self._hash_up_to_offset()
-        record = UploadRecord.new(self._record.repository, self._hash, self._algorithm, self._offset, self._record.boot)
+        before = self._record
+        record = UploadRecord.new(
+            before.repository, self._hash, self._algorithm, self._offset, before.boot, before.opener
+        )
         (record.to_publish(publishing) if publishing else record).save(self._path("state"))
 
     def rehash_with(self, algorithm: str) -> None:

@@ -64,7 +64,7 @@ class StoreUpload:
 
     @property
     def state(self) -> UploadState:
-        return UploadState(self.session.id, self.session.repository, self._algorithm, self._offset)
+        return replace(self.session.state, algorithm=self._algorithm, offset=self._offset)
 
     async def write(self, chunks: Sequence[bytes]) -> None:
         await self._hold()

@@ -30,11 +30,14 @@ class UploadRecord:
     digest: str
     boot: str
     publishing: str = ""
+    opener: str = ""
 
     @staticmethod
-    def new(repository: str, running: hashing.RunningHash, algorithm: str, offset: int, boot: str) -> UploadRecord:
+    def new(
+        repository: str, running: hashing.RunningHash, algorithm: str, offset: int, boot: str, opener: str = ""
+    ) -> UploadRecord:
         state = base64.b64encode(running.state).decode()
-        return UploadRecord(repository, algorithm, offset, state, str(running.digest()), boot)
+        return UploadRecord(repository, algorithm, offset, state, str(running.digest()), boot, opener=opener)
 
     def to_publish(self, digest: Digest) -> UploadRecord:
         return replace(self, publishing=str(digest))
@@ -44,7 +47,7 @@ class UploadRecord:
         return hashing.resume(self.algorithm, base64.b64decode(self.hash_state))
 
     def upload_state(self, upload_id: str) -> UploadState:
-        return UploadState(upload_id, self.repository, self.algorithm, self.offset)
+        return UploadState(upload_id, self.repository, self.algorithm, self.offset, self.opener)
 
     def save(self, path: Path) -> None:
         """Replace the file at once: a crash leaves the old state or the new one."""

@@ -17,8 +17,8 @@ class UploadsOfBoth:
         self._new = new
         self._old = old
 
-    async def begin(self, repository: str, algorithm: str) -> UploadState:
-        return await self._new.begin(repository, algorithm)
+    async def begin(self, repository: str, algorithm: str, opener: str = "") -> UploadState:
+        return await self._new.begin(repository, algorithm, opener)
 
     async def state(self, repository: str, upload_id: str) -> UploadState:
         try:

@@ -13,6 +13,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -45,12 +46,12 @@ class FileUploads:
         self._executor = executor
         self._boot = boot
 
-    async def begin(self, repository: str, algorithm: str) -> UploadState:
+    async def begin(self, repository: str, algorithm: str, opener: str = "") -> UploadState:
         upload_id = str(uuid.uuid4())
 
         def begin() -> UploadState:
             self._directory.check_room()
-            record = UploadRecord.new(repository, hashing.start(algorithm), algorithm, 0, self._boot)
+            record = UploadRecord.new(repository, hashing.start(algorithm), algorithm, 0, self._boot, opener)
             record.save(self._path(upload_id, "state"))
             return record.upload_state(upload_id)
 
@@ -144,8 +145,9 @@ class FileUploads:
             running.update(chunk)
         if str(running.digest()) != record.digest:
             running = hashing.start(record.algorithm)
-            return UploadRecord.new(record.repository, running, record.algorithm, 0, self._boot), running
-        return UploadRecord.new(record.repository, running, record.algorithm, record.offset, self._boot), running
+            record = replace(record, offset=0)
+        anew = (record.repository, running, record.algorithm, record.offset, self._boot, record.opener)
+        return UploadRecord.new(*anew), running
 
     async def abandoned(self, before: float) -> AsyncIterator[AbandonedUpload]:
         for upload_id in await self._in_thread("listing the uploads", partial(self._idle, before)):

@@ -54,12 +54,13 @@ class StoreUploads:
         self._clock = clock
         self._patience = patience
 
-    async def begin(self, repository: str, algorithm: str) -> UploadState:
+    async def begin(self, repository: str, algorithm: str, opener: str = "") -> UploadState:
         self._directory.check_room()
         if self._client.is_down:
             raise Unavailable("the object store does not answer; try again later")
         key = object_key(uuid.uuid4().hex)
-        session = UploadSession(str(uuid.uuid4()), repository, algorithm, key, last_byte=self._clock())
+        upload_id = str(uuid.uuid4())
+        session = UploadSession(upload_id, repository, algorithm, key, last_byte=self._clock(), opener=opener)
         await self._changes.submit(BeginUpload(session))
         return session.state
 

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.domain.access import Principal
 from registry.domain.changes import LinkBlob
 from registry.domain.digest import Digest
+from registry.errors import Unauthorized
 from registry.ports import (
     BlobStore,
     Changes,
@@ -102,6 +104,13 @@ async def metadata(kind: str, data: Path, url: str = "") -> AsyncIterator[Metada
         commits.close()
 
 
+class Nobody:
+    """Logins of a node without accounts."""
+
+    async def login(self, name: str, password: str, address: str) -> Principal:
+        raise Unauthorized("nobody can log in here")
+
+
 @asynccontextmanager
 async def worker_of(changes: Changes, leases: LocalLeases) -> AsyncIterator[RemoteNode]:
     """A worker of the node that has these, with a real socket pair between the two."""
@@ -110,7 +119,7 @@ async def worker_of(changes: Changes, leases: LocalLeases) -> AsyncIterator[Remo
     worker_reader, worker_writer = await asyncio.open_connection(sock=theirs)
     remote = RemoteNode(worker_reader, worker_writer, lambda _settings: None)
     tasks = [
-        asyncio.create_task(WorkerSession(node_reader, node_writer, changes, leases).run()),
+        asyncio.create_task(WorkerSession(node_reader, node_writer, changes, leases, Nobody()).run()),
         asyncio.create_task(remote.run()),
     ]
     try:

@@ -26,6 +26,7 @@ class _Session:
     content: bytes = b""
     published: Digest | None = None
     held: bool = False
+    opener: str = ""
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -45,15 +46,15 @@ class MemoryUploads:
         self.room = room
         self.sessions: dict[str, _Session] = {}
 
-    async def begin(self, repository: str, algorithm: str) -> UploadState:
+    async def begin(self, repository: str, algorithm: str, opener: str = "") -> UploadState:
         self.check_room(0)
         upload_id = str(uuid.uuid4())
-        self.sessions[upload_id] = _Session(repository, algorithm, self.clock())
-        return UploadState(upload_id, repository, algorithm, 0)
+        self.sessions[upload_id] = _Session(repository, algorithm, self.clock(), opener=opener)
+        return UploadState(upload_id, repository, algorithm, 0, opener)
 
     async def state(self, repository: str, upload_id: str) -> UploadState:
         session = self._session(repository, upload_id)
-        return UploadState(upload_id, repository, session.algorithm, len(session.content))
+        return UploadState(upload_id, repository, session.algorithm, len(session.content), session.opener)
 
     @asynccontextmanager
     async def open(self, repository: str, upload_id: str) -> AsyncIterator[MemoryUpload]:
@@ -103,7 +104,8 @@ class MemoryUpload:
 
     @property
     def state(self) -> UploadState:
-        return UploadState(self._id, self._session.repository, self._algorithm, len(self._content))
+        session = self._session
+        return UploadState(self._id, session.repository, self._algorithm, len(self._content), session.opener)
 
     async def write(self, chunks: Sequence[bytes]) -> None:
         size = sum(map(len, chunks))

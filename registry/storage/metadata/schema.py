@@ -129,6 +129,8 @@ uploads = Table(
     Column("tail_size", Whole, nullable=False),
     Column("holder", Text, nullable=False),
     Column("held_until", Float, nullable=False),
+    # The account that began it; "" where there were none.
+    Column("opener", Text, nullable=False, server_default=""),
     sqlite_with_rowid=False,
 )
 Index("uploads_last_byte", uploads.c.last_byte)

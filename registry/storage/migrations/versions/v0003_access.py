@@ -1,4 +1,4 @@
-"""Accounts, groups, grants and keys."""
+"""Accounts, groups, grants and keys; whose an upload is."""
 
 from __future__ import annotations
 
@@ -20,5 +20,6 @@ def upgrade() -> None:
         Column("private", Text, nullable=False),
         sqlite_with_rowid=False,
     )
+    op.add_column("uploads", Column("opener", Text, nullable=False, server_default=""))
     properties = table("properties", column("name"), column("value"))
     op.execute(properties.update().where(properties.c.name == "schema_version").values(value="3"))
