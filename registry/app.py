@@ -20,6 +20,7 @@ from registry.processes.access import NodeAccess
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
 from registry.processes.move_follower import MoveFollower
+from registry.processes.node_parts import NodeParts
 from registry.processes.process import Process
 from registry.processes.signals import stop_and_reload
 from registry.processes.sockets import bind
@@ -27,6 +28,7 @@ from registry.processes.storage_move import NodeStorage, move_follower
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.leases import LocalLeases
+from registry.storage.audit_log import AuditLog
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata.commits import CommitCounter
@@ -39,6 +41,7 @@ log = structlog.get_logger(__name__)
 
 _SHORT_GRACE = 300.0  # seconds
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
+_AUDIT_KEPT = 10 * 1024**3  # bytes
 _FIXED_SECTIONS = ("data", "database", "redis")
 
 
@@ -109,13 +112,15 @@ class _Node:
         self._leases = leases
         self._storage = storage
         self._follower = follower
-        self._access = access = NodeAccess(process.access, process.sql, writer)
+        self._access = NodeAccess(process.access, process.sql, writer)
+        self._audit = AuditLog(process.directory.audit, system_clock, _AUDIT_KEPT)
+        self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit)
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
-        self._listener = process.listener(process.routes(writer, leases, access.logins), access.logins)
+        self._listener = process.listener(process.routes(parts), parts)
         self._fronts: list[Front] = []
         if metrics_sockets:
-            self._fronts.append(Front(process.metrics_listener(writer, access.logins), metrics_sockets, shared=False))
+            self._fronts.append(Front(process.metrics_listener(parts), metrics_sockets, shared=False))
         self._supervisor: Supervisor | None = None
         if process.settings.server.workers == 1:
             self._fronts.append(Front(self._listener, sockets, shared=False))
@@ -126,9 +131,8 @@ class _Node:
                 lambda: process.settings.model_dump_json(),  # noqa: PLW0108 - the settings may be others by then
                 metrics_directory,
                 process.commits.descriptor,
-                self._writer,
-                self._leases,
-                access.logins,
+                parts,
+                leases,
                 process.metrics.worker_died,
             )
         self._background: list[asyncio.Task[None]] = []
@@ -137,6 +141,7 @@ class _Node:
         """Begin to serve; the events of signals.stop_and_reload."""
         process = self._process
         self._writer.start()
+        self._audit.start()
         await self._access.keys.rotate_if_due()
         events = stop_and_reload()
         if self._supervisor is not None:
@@ -156,9 +161,7 @@ class _Node:
 
     async def _use_settings(self) -> None:
         process = self._process
-        self._listener.answer = process.dispatcher(
-            process.routes(self._writer, self._leases, self._access.logins), self._access.logins
-        )
+        self._listener.answer = process.dispatcher(process.routes(self._parts), self._parts)
         self._housekeeping.change_interval(process.settings.collect.interval)
         if self._supervisor is not None:
             await self._supervisor.reload()
@@ -176,6 +179,7 @@ class _Node:
             await self._supervisor.stop(drain_timeout)
         for front in self._fronts:
             await front.stop(drain_timeout)
+        await self._audit.stop()
         await self._writer.stop()
         self._access.close()
         await self._process.close()

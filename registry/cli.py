@@ -14,12 +14,16 @@ from registry.commands.options import config_option, json_option, told_plainly
 class _LazyGroup(click.Group):
     """A group that finds some of its commands in modules that are imported only when they are asked for."""
 
-    lazy = ("backup", "bench", "db", "fsck", "import", "storage")
+    lazy = ("audit", "backup", "bench", "db", "fsck", "import", "storage")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.lazy})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "audit":
+            from registry.commands.audit import audit
+
+            return audit
         if cmd_name == "backup":
             from registry.commands.backup import backup
 

@@ -16,6 +16,7 @@ from registry import __version__
 from registry.config import Settings
 from registry.processes import channel
 from registry.processes.front import Front
+from registry.processes.node_parts import NodeParts
 from registry.processes.process import Process
 from registry.processes.signals import stop_and_reload
 from registry.storage.metadata.commits import CommitCounter
@@ -51,10 +52,11 @@ async def _worker(
 
     def configure(settings_json: str) -> None:
         process.configure(Settings.model_validate_json(settings_json))
-        listener.answer = process.dispatcher(process.routes(node, node, node), node)
+        listener.answer = process.dispatcher(process.routes(parts), parts)
 
     node = channel.RemoteNode(reader, writer, configure)
-    listener = process.listener(process.routes(node, node, node), node)
+    parts = NodeParts(node, node, node, node)
+    listener = process.listener(process.routes(parts), parts)
     front = Front(listener, sockets, shared=True)
     stop, _ = stop_and_reload()
     node_gone = asyncio.create_task(node.run())

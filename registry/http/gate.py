@@ -22,6 +22,9 @@ from registry.http.addresses import Addresses
 from registry.http.router import Call, Route
 from registry.ports import Access
 
+UNKNOWN = "unknown"
+"""What the audit log calls somebody who shows a name that is no account's: it may be a password."""
+
 _READING = ("GET", "HEAD")
 _NO_RIGHT = ("none",)
 
@@ -72,6 +75,7 @@ class AccessGate:
             call.visitor = visitor = await self._visitor(call, table)
         except Unauthorized as error:
             raise Unauthorized(error.message, challenge(error="invalid_token")) from error
+        call.actor = visitor.principal.name
         if visitor.has_expired and not route.outlives_token:
             raise Unauthorized("the token has expired", challenge(error="invalid_token"))
         if not _is_enough(visitor, call, route):
@@ -94,6 +98,7 @@ class AccessGate:
                 name, password = parse_basic(credentials)
                 if not name and not password:  # what podman sends where nobody has logged in
                     return Visitor(NOBODY, table)
+                call.actor = name if name in table.accounts else UNKNOWN
                 address = self._addresses.client(call.request)
                 return Visitor(await self._logins.login(name, password, address), table)
             case "":

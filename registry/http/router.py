@@ -16,8 +16,9 @@ from registry.errors import EndpointUnknown, MethodNotAllowed
 class Call:
     """A request on its way through a handler.
 
-    What is filled in on the way is for the log: the route's label, the repository that the request is
-    about, the bytes of bodies. `begun`: the handler sends the answer by itself, and has begun to.
+    What is filled in on the way is for the logs: the route's label, the repository that the request is about, who
+    sent it (`actor`: an account, or what a log may call somebody who is none), the bytes of bodies. `begun`: the
+    handler sends the answer by itself, and has begun to.
     """
 
     request: web.BaseRequest
@@ -29,6 +30,7 @@ class Call:
     sent: int = 0
     begun: bool = False
     visitor: Visitor = OPEN
+    actor: str = ""
 
 
 RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "known", "none"})

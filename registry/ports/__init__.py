@@ -5,6 +5,7 @@ pushing and pulling have fakes for tests in `registry.storage.memory`, and one c
 """
 
 from registry.ports.access import Access, AccessReader
+from registry.ports.audit import Audit
 from registry.ports.blobs import BlobFile, BlobStore, BlobStream, Leases, Removals, StoredBlob, reading
 from registry.ports.checking import DanglingReference, Inventory, StoredBytes
 from registry.ports.journal import Changes, Journal
@@ -17,6 +18,7 @@ __all__ = [
     "Access",
     "AccessReader",
     "Adopter",
+    "Audit",
     "BlobFile",
     "BlobLink",
     "BlobStore",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from registry.auth.logins import Logins
 from registry.config import Settings
 from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
@@ -24,9 +23,10 @@ from registry.http.router import Route
 from registry.http.server import Listener
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
-from registry.ports import Changes, Leases, UploadStore
+from registry.ports import Changes, UploadStore
 from registry.processes.access import ProcessAccess
 from registry.processes.allocator import keep_buffers
+from registry.processes.node_parts import NodeParts
 from registry.processes.sockets import most_connections
 from registry.services.discovery import DiscoveryService
 from registry.services.leftovers import LeftoverCollector
@@ -109,13 +109,13 @@ class Process:
         delay = self.settings.collect.leftovers
         return LeftoverCollector(self.sql, remains, changes, system_clock, delay) if remains else None
 
-    def routes(self, changes: Changes, leases: Leases, logins: Logins) -> list[Route]:
+    def routes(self, parts: NodeParts) -> list[Route]:
         """The URL map: every resource's routes, joined."""
-        settings = self.settings
+        settings, changes = self.settings, parts.changes
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
         pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
-        push = PushService(self.uploads(changes), self.blobs, self.reader, changes, leases)
+        push = PushService(self.uploads(changes), self.blobs, self.reader, changes, parts.leases)
         manifests = ManifestService(changes)
         system = self._system(changes)
         storage = settings.storage
@@ -125,27 +125,27 @@ class Process:
             *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
-            *self._process_access().routes(logins),
+            *self._process_access().routes(parts.logins),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
 
-    def dispatcher(self, routes: Sequence[Route], logins: Logins) -> Dispatcher:
-        gate = self._process_access().gate(logins)
-        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies, gate)
+    def dispatcher(self, routes: Sequence[Route], parts: NodeParts) -> Dispatcher:
+        gate = self._process_access().gate(parts.logins)
+        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies, gate, parts.audit)
 
     def _process_access(self) -> ProcessAccess:
         return ProcessAccess(self.settings, self.access, self.sql)
 
-    def listener(self, routes: Sequence[Route], logins: Logins) -> Listener:
+    def listener(self, routes: Sequence[Route], parts: NodeParts) -> Listener:
         server = self.settings.server
         most = most_connections(server.max_connections)
         if most < server.max_connections:
             log.warning("the limit of open files allows fewer connections than max_connections", connections=most)
-        return Listener(self.dispatcher(routes, logins), most, server.idle_timeout, server.body_timeout)
+        return Listener(self.dispatcher(routes, parts), most, server.idle_timeout, server.body_timeout)
 
-    def metrics_listener(self, changes: Changes, logins: Logins) -> Listener:
-        return self.listener(self._system(changes).metrics_routes(), logins)
+    def metrics_listener(self, parts: NodeParts) -> Listener:
+        return self.listener(self._system(parts.changes).metrics_routes(), parts)
 
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]
