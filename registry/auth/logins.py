@@ -76,7 +76,7 @@ class NodeLogins:
             return None
         if account is not None:
             fits = await self._passwords.fits(account.secret, password)
-            return Principal(account.name) if fits and account.is_usable(self._clock()) else None
+            return Principal(account.name, since=account.since) if fits and account.is_usable(self._clock()) else None
         for source in self._sources:
             if (identity := await source.check(name, password)) is not None:
                 return _outsider(identity.name, identity.groups)
@@ -84,7 +84,7 @@ class NodeLogins:
         return None
 
     def _proof(self, name: str, password: str, account: Account | None) -> bytes:
-        parts = (name, password, account.secret if account else "")
+        parts = (name, password, account.secret if account else "", repr(account.since) if account else "")
         return hmac.digest(self._key, "\0".join(parts).encode(errors="surrogatepass"), hashlib.sha256)
 
     def _remember(self, proof: bytes, principal: Principal) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from registry.domain.access import NOBODY, RIGHTS, AccessTable, Principal
 
-CATALOG, ADMIN = "catalog", "admin"
+CATALOG, ADMIN = "registry:catalog", "registry:admin"
+"""Scopes that are for no repository: none can have such a name."""
 Scopes = Mapping[str, frozenset[str]]
-"""What a token is for: rights by the name of a repository, and `catalog` or `admin` by themselves."""
+"""What a token is for: rights by the name of a repository, and CATALOG or ADMIN by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,9 @@ class Visitor:
     def may_administer(self) -> bool:
         return self.table.is_admin(self.principal) and (self.scopes is None or ADMIN in self.scopes)
 
+
+CLOSED = Visitor(NOBODY, AccessTable())
+"""Somebody whom no gate has let in: may do nothing."""
 
 OPEN = Visitor(NOBODY, AccessTable(), is_open=True)
 """Everybody, where there are no accounts."""
