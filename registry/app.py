@@ -41,7 +41,6 @@ log = structlog.get_logger(__name__)
 
 _SHORT_GRACE = 300.0  # seconds
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
-_AUDIT_KEPT = 10 * 1024**3  # bytes
 _FIXED_SECTIONS = ("data", "database", "redis")
 
 
@@ -113,7 +112,7 @@ class _Node:
         self._storage = storage
         self._follower = follower
         self._access = NodeAccess(process.access, process.sql, writer)
-        self._audit = AuditLog(process.directory.audit, system_clock, _AUDIT_KEPT)
+        self._audit = AuditLog(process.directory.audit, system_clock, process.settings.audit.keep)
         self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit)
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)

@@ -154,6 +154,23 @@ class CollectSettings(_Section):
     leftovers: PositiveSeconds = 3600.0
 
 
+class LimitSettings(_Section):
+    """How much clients may ask at once; 0: without limit."""
+
+    # requests a second that go on for ever, and how many may come at once
+    account_rate: Annotated[float, Field(ge=0)] = 0.0
+    address_rate: Annotated[float, Field(ge=0)] = 0.0
+    burst: Count = Field(default=100, ge=1)
+    # uploads that an account (an address, where nobody has logged in) sends at the same time
+    uploads: Count = Field(default=0, ge=0)
+
+
+class AuditSettings(_Section):
+    """The log of who did what."""
+
+    keep: Bytes = 10 * 1024**3
+
+
 class LogSettings(_Section):
     """What is logged, and how."""
 
@@ -179,6 +196,8 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     uploads: UploadSettings = UploadSettings()
     collect: CollectSettings = CollectSettings()
+    limits: LimitSettings = LimitSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
     @classmethod

@@ -19,6 +19,7 @@ from registry.domain.clock import Clock
 from registry.domain.names import parse_repository
 from registry.errors import Denied, Unauthorized
 from registry.http.addresses import Addresses
+from registry.http.limits import ClientLimits
 from registry.http.router import Call, Route
 from registry.ports import Access
 
@@ -53,6 +54,7 @@ class AccessGate:
         logins: Logins,
         tokens: Tokens,
         addresses: Addresses,
+        limits: ClientLimits,
         clock: Clock,
         is_closed: Callable[[], bool],
     ) -> None:
@@ -60,10 +62,12 @@ class AccessGate:
         self._logins = logins
         self._tokens = tokens
         self._addresses = addresses
+        self._limits = limits
         self._clock = clock
         self._is_closed = is_closed
 
     async def admit(self, call: Call, route: Route) -> None:
+        self._limits.take_address(self._addresses.client(call.request))
         if route.right in _NO_RIGHT:
             return
         table = await self._access.table(looks_once=call.request.method in _READING)
@@ -76,6 +80,8 @@ class AccessGate:
         except Unauthorized as error:
             raise Unauthorized(error.message, challenge(error="invalid_token")) from error
         call.actor = visitor.principal.name
+        if not visitor.principal.is_anonymous:
+            self._limits.take_account(call.actor)
         if visitor.has_expired and not route.outlives_token:
             raise Unauthorized("the token has expired", challenge(error="invalid_token"))
         if not _is_enough(visitor, call, route):

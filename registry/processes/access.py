@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 from registry.auth.identity import PasswordSource
 from registry.auth.issuing import TokenService
@@ -11,10 +12,12 @@ from registry.auth.logins import Logins, NodeLogins
 from registry.auth.passwords import Passwords
 from registry.auth.tokens import REFRESH_LIFETIME, Tokens
 from registry.config import Settings
+from registry.domain.access import ANONYMOUS
 from registry.domain.clock import system_clock
 from registry.http.addresses import Addresses
 from registry.http.gate import AccessGate, Gate
-from registry.http.router import Route
+from registry.http.limits import ClientLimits
+from registry.http.router import Call, Route
 from registry.http.tokens import TokenHandlers
 from registry.ports import Access, AccessReader, Changes
 
@@ -30,10 +33,21 @@ class ProcessAccess:
         self._access = access
         self._tokens = Tokens(_SERVICE)
         self._keys = KeyRing(reader)
+        limits, workers = settings.limits, settings.server.workers
+        self._limits = ClientLimits(
+            limits.account_rate / workers, limits.address_rate / workers, limits.burst, limits.uploads, system_clock
+        )
         self._addresses = Addresses(settings.server.public_url, settings.server.trusted_proxies)
 
+    def uploading(self, call: Call) -> AbstractContextManager[None]:
+        """Entered while a client sends the bytes of a blob. Raises TooManyRequests."""
+        is_known = call.actor not in ("", ANONYMOUS)
+        return self._limits.uploading(call.actor if is_known else self._addresses.client(call.request))
+
     def gate(self, logins: Logins) -> Gate:
-        return AccessGate(self._access, logins, self._tokens, self._addresses, system_clock, lambda: False)
+        return AccessGate(
+            self._access, logins, self._tokens, self._addresses, self._limits, system_clock, lambda: False
+        )
 
     def routes(self, logins: Logins) -> list[Route]:
         service = TokenService(self._access, logins, self._tokens, self._keys, system_clock, _TOKEN_LIFETIME)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +20,7 @@ from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
 from registry.http.manifests import ManifestHandlers
 from registry.http.redirects import Redirects
-from registry.http.router import Route
+from registry.http.router import Call, Route
 from registry.http.server import Listener
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
@@ -86,6 +87,7 @@ class Process:
         configure_logs(settings.log.level, settings.log.format)
         self.access_log.close()
         self.access_log = AccessLog(settings.log.level, settings.log.format)
+        self._process_access = ProcessAccess(settings, self.access, self.sql)
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
         self.blobs = self.stores.served_blobs(self.directory, settings.storage.cache, self.metrics.blob_damaged)
 
@@ -122,20 +124,22 @@ class Process:
         redirects = Redirects(storage.redirect, storage.stream_networks, settings.server.trusted_proxies)
         return [
             *ManifestHandlers(pull, manifests, links, timeout).routes(),
-            *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
+            *UploadHandlers(push, links, timeout, self._uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
-            *self._process_access().routes(parts.logins),
+            *self._process_access.routes(parts.logins),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
 
-    def dispatcher(self, routes: Sequence[Route], parts: NodeParts) -> Dispatcher:
-        gate = self._process_access().gate(parts.logins)
-        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies, gate, parts.audit)
+    @contextmanager
+    def _uploading(self, call: Call) -> Iterator[None]:
+        with self._process_access.uploading(call), self.metrics.uploading():
+            yield
 
-    def _process_access(self) -> ProcessAccess:
-        return ProcessAccess(self.settings, self.access, self.sql)
+    def dispatcher(self, routes: Sequence[Route], parts: NodeParts) -> Dispatcher:
+        gate = self._process_access.gate(parts.logins)
+        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies, gate, parts.audit)
 
     def listener(self, routes: Sequence[Route], parts: NodeParts) -> Listener:
         server = self.settings.server
