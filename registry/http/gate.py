@@ -105,6 +105,7 @@ class AccessGate:
                 if not name and not password:  # what podman sends where nobody has logged in
                     return Visitor(NOBODY, table)
                 call.actor = name if name in table.accounts else UNKNOWN
+                self._addresses.check_private(call.request)
                 address = self._addresses.client(call.request)
                 return Visitor(await self._logins.login(name, password, address), table)
             case "":
