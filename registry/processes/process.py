@@ -33,6 +33,7 @@ from registry.services.leftovers import LeftoverCollector
 from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 from registry.services.push import PushService
+from registry.services.signed_pull import SignatureGate
 from registry.storage.files import DataDirectory
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.cache import CachedReader
@@ -42,7 +43,7 @@ from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.telemetry.requests import AnsweredRequest
-from registry.wiring import boot_of_machine, bucket, database_of, stores_of
+from registry.wiring import boot_of_machine, bucket, database_of, policies_of, stores_of
 
 if TYPE_CHECKING:
     from registry.storage.soft_state import SoftState
@@ -114,7 +115,8 @@ class Process:
         settings = self.settings
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
-        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
+        gate = self._signature_gate()
+        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace, gate)
         push = PushService(self.uploads(changes), self.blobs, self.reader, changes, leases)
         manifests = ManifestService(changes)
         system = self._system(changes)
@@ -129,6 +131,10 @@ class Process:
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
+
+    def _signature_gate(self) -> SignatureGate | None:
+        policies = policies_of(self.settings)
+        return SignatureGate(self.reader, self.blobs, policies, system_clock) if policies else None
 
     def dispatcher(self, routes: Sequence[Route], logins: Logins) -> Dispatcher:
         gate = self._process_access().gate(logins)

@@ -141,6 +141,13 @@ def test_a_certificate_in_the_middle_may_be_the_trusted_one() -> None:
     notation.check(envelope, SIGNED, frozenset([middle]), NOW)
 
 
+def test_a_chain_is_bounded() -> None:
+    key = new_key()
+    alone = certificate("alone", key, authority=True)
+    longest = Signer(key, (alone,) * (chains.MAX_CHAIN + 1))
+    assert "does not have 1 to 8" in refusal(lambda: checked(jws(longest, target(IMAGE)), longest))
+
+
 def test_a_certificate_that_signs_itself() -> None:
     key = new_key()
     signer = Signer(key, (certificate("alone", key),))
