@@ -95,14 +95,18 @@ def _headers(digest: str, media_type: str) -> CIMultiDict[str]:
 def _may_read_unsigned(call: Call, repository: str) -> bool:
     """Whether a caller is one who pushes or signs, and so has to read what is not signed yet.
 
-    Who shows a token that is for pushing has asked for that, which no client does in order to pull. Where there are no
-    accounts, programs that sign are told by their name (a signature protects the user's own hosts, so there is nothing
-    to gain by a false one), and HEAD is answered: containerd and BuildKit ask so before they push a tag again, and
-    pull nothing by it.
+    Who shows a token that is for pushing has asked for that, which no client does in order to pull. Programs that sign
+    read with a token for pulling, so they are told by their name, and by the account's right to push. (A signature
+    protects the user's own hosts: there is nothing to gain by a false name.) Where there are no accounts HEAD is
+    answered too: containerd and BuildKit ask so before they push a tag again, and pull nothing by it.
     """
-    if not call.visitor.is_open:
-        return call.visitor.scopes is not None and call.visitor.may("push", repository)
-    return call.request.method == "HEAD" or call.request.headers.get("User-Agent", "").startswith(_SIGNING_PROGRAMS)
+    visitor = call.visitor
+    signs = call.request.headers.get("User-Agent", "").startswith(_SIGNING_PROGRAMS)
+    if visitor.is_open:
+        return signs or call.request.method == "HEAD"
+    if signs:
+        return "push" in visitor.table.rights(visitor.principal, repository)
+    return visitor.scopes is not None and visitor.may("push", repository)
 
 
 def _accepted(request: web.BaseRequest) -> set[str]:

@@ -18,9 +18,11 @@ def with_token(*rights: str, repository: str = REPO) -> Visitor:
     table = AccessTable()
     table.put(Account("ci"))
     table.put(Grant("ci", "team/**", ("pull", "push", "delete")))
+    table.put(Grant("reader", "team/**", ("pull",)))
     return Visitor(Principal("ci"), table, {repository: frozenset(rights)})
 
 
+READER = Visitor(Principal("reader"), with_token().table, {REPO: frozenset(("pull",))})
 PASSWORD_ALONE = Visitor(Principal("ci"), with_token().table)
 
 
@@ -31,7 +33,9 @@ PASSWORD_ALONE = Visitor(Principal("ci"), with_token().table)
         (with_token("pull", "push"), "HEAD", "containerd/2", True),
         (with_token("pull"), "GET", "docker/28", False),
         (with_token("pull"), "HEAD", "containerd/2", False),
-        (with_token("pull"), "GET", "cosign/v3.1.2", False),
+        (with_token("pull"), "GET", "cosign/v3.1.2", True),
+        (READER, "GET", "cosign/v3.1.2", False),
+        (READER, "GET", "docker/28", False),
         (with_token("pull", "push", repository="team/other"), "GET", "docker/28", False),
         (PASSWORD_ALONE, "GET", "docker/28", False),
         (OPEN, "GET", "docker/28", False),
