@@ -18,6 +18,8 @@ from pydantic import ValidationError as Invalid
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from registry import signature_settings
+from registry.signature_settings import SignatureSettings
 from registry.values import (
     Address,
     parse_address,
@@ -79,6 +81,15 @@ Count = Annotated[int, BeforeValidator(_whole_number)]
 
 
 Secret = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")]
+
+
+def _tables(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError("expected policies in the file of settings, each under a line [[signatures]]")
+    return value
+
+
+Policies = Annotated[tuple[SignatureSettings, ...], BeforeValidator(_tables)]
 
 
 class _Section(BaseModel):
@@ -198,6 +209,7 @@ class Settings(BaseSettings):
     collect: CollectSettings = CollectSettings()
     limits: LimitSettings = LimitSettings()
     audit: AuditSettings = AuditSettings()
+    signatures: Policies = ()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -235,7 +247,13 @@ def load(config: Path | None = None, overrides: Mapping[str, object] | None = No
     settings = _merged(_sources(config, overrides or {}))
     refuse_open_door(settings)
     _check_storage(settings.storage)
+    _check_signatures(settings)
     return settings
+
+
+def _check_signatures(settings: Settings) -> None:
+    if found := tuple(signature_settings.problems(settings.signatures)):
+        raise ConfigError(*found)
 
 
 def _check_storage(storage: StorageSettings) -> None:
@@ -261,6 +279,7 @@ def show(config: Path | None = None, overrides: Mapping[str, object] | None = No
     settings = _merged(sources)
     refuse_open_door(settings)
     _check_storage(settings.storage)
+    _check_signatures(settings)
     shown = []
     for path, field in _fields(Settings):
         origin = next((source.label(path) for source in reversed(sources) if source.holds(path)), "default")
@@ -318,12 +337,16 @@ class _Source:
 
     def _problem(self, kind: str, loc: tuple[str, ...], message: str, given: object) -> str:
         known = {path for path, _ in _fields(Settings)}
+        if loc[0] == "signatures" and len(loc) > 2:  # one of a list of tables
+            known |= {(*loc[:2], name) for name in SignatureSettings.model_fields}
         if kind == "extra_forbidden":
             siblings = {
                 path[len(loc) - 1] for path in known if path[: len(loc) - 1] == loc[:-1] and len(path) >= len(loc)
             }
             return f"{self.label(loc)}: unknown key{_nearest(loc[-1], siblings)}"
-        path = loc if loc in known else next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in known), loc)
+        path = next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in known), loc)
+        if kind == "missing":
+            return f"{self.label(path)}: missing"
         expected = message.removeprefix("Value error, ").replace("Input should be", "expected", 1)
         if kind in ("model_type", "model_attributes_type"):
             expected = f"expected a section: [{loc[-1]}] on a line of its own"

@@ -34,6 +34,7 @@ from registry.services.leftovers import LeftoverCollector
 from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 from registry.services.push import PushService
+from registry.services.signed_pull import SignatureGate
 from registry.storage.files import DataDirectory
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.cache import CachedReader
@@ -43,7 +44,7 @@ from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.telemetry.requests import AnsweredRequest
-from registry.wiring import boot_of_machine, bucket, database_of, stores_of
+from registry.wiring import boot_of_machine, bucket, database_of, policies_of, stores_of
 
 if TYPE_CHECKING:
     from registry.storage.soft_state import SoftState
@@ -116,7 +117,8 @@ class Process:
         settings, changes = self.settings, parts.changes
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
-        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
+        gate = self._signature_gate()
+        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace, gate)
         push = PushService(self.uploads(changes), self.blobs, self.reader, changes, parts.leases)
         manifests = ManifestService(changes)
         system = self._system(changes)
@@ -136,6 +138,10 @@ class Process:
     def _uploading(self, call: Call) -> Iterator[None]:
         with self._process_access.uploading(call), self.metrics.uploading():
             yield
+
+    def _signature_gate(self) -> SignatureGate | None:
+        policies = policies_of(self.settings)
+        return SignatureGate(self.reader, self.blobs, policies, system_clock) if policies else None
 
     def dispatcher(self, routes: Sequence[Route], parts: NodeParts) -> Dispatcher:
         gate = self._process_access.gate(parts.logins)

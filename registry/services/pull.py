@@ -13,22 +13,38 @@ from registry.domain.manifest import IMAGE_TYPES, INDEX_TYPES, default_platform
 from registry.domain.names import Reference
 from registry.errors import BlobUnknown, ManifestUnknown
 from registry.ports import BlobFile, BlobStore, BlobStream, Changes, MetadataReader, StoredBlob, StoredManifest
+from registry.services.signed_pull import SignatureGate
 
 log = structlog.get_logger(__name__)
 
 
 class PullService:
-    """OCI distribution specification, "Pull". `grace`: seconds that a blob which no manifest needs is kept."""
+    """OCI distribution specification, "Pull". `grace`: seconds that a blob which no manifest needs is kept.
 
-    def __init__(self, reader: MetadataReader, blobs: BlobStore, changes: Changes, clock: Clock, grace: float) -> None:
+    `gate`: what images have to pass, where some repositories serve only those that are signed.
+    """
+
+    def __init__(
+        self,
+        reader: MetadataReader,
+        blobs: BlobStore,
+        changes: Changes,
+        clock: Clock,
+        grace: float,
+        gate: SignatureGate | None = None,
+    ) -> None:
         self._reader = reader
         self._blobs = blobs
         self._changes = changes
         self._clock = clock
         self._grace = grace
+        self._gate = gate
 
-    async def manifest(self, repository: str, reference: Reference) -> StoredManifest:
-        """Raises ManifestUnknown."""
+    async def manifest(self, repository: str, reference: Reference, *, unsigned: bool = False) -> StoredManifest:
+        """Raises ManifestUnknown, and Denied where the repository asks for a signature that is not there.
+
+        `unsigned`: serve it all the same, as to those who push and sign: they have to read what they sign.
+        """
         if isinstance(reference, Digest):
             found = await self._reader.manifest_by_digest(repository, str(reference))
         else:
@@ -37,6 +53,8 @@ class PullService:
             raise ManifestUnknown(
                 "no such manifest in this repository", {"name": repository, "reference": str(reference)}
             )
+        if self._gate is not None and not unsigned:
+            await self._gate.check(repository, found)
         return found
 
     async def for_client(self, repository: str, manifest: StoredManifest, accepted: Collection[str]) -> StoredManifest:

@@ -22,7 +22,8 @@ TAIL_LINES = 40
 
 Value = str | int | float | bool | Sequence[str]
 Entry = dict[str, Any]
-Settings = Mapping[str, Value | Mapping[str, Value]]
+Table = Mapping[str, Value]
+Settings = Mapping[str, Value | Table | Sequence[Table]]
 
 
 class ServerError(AssertionError):
@@ -48,14 +49,20 @@ def free_port() -> int:
 
 
 def to_toml(settings: Settings) -> str:
-    """The settings as TOML; a value that is a mapping becomes a section."""
-    plain = [f"{key} = {json.dumps(value)}" for key, value in settings.items() if not isinstance(value, Mapping)]
-    sections = [
-        "\n".join([f"\n[{key}]", *(f"{name} = {json.dumps(item)}" for name, item in value.items())])
-        for key, value in settings.items()
-        if isinstance(value, Mapping)
-    ]
+    """The settings as TOML; a value that is a mapping becomes a section, a list of mappings one of tables."""
+    plain, sections = [], []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            sections.append(_section(f"[{key}]", value))
+        elif isinstance(value, Sequence) and value and isinstance(value[0], Mapping):
+            sections += [_section(f"[[{key}]]", table) for table in value if isinstance(table, Mapping)]
+        else:
+            plain.append(f"{key} = {json.dumps(value)}")
     return "\n".join([*plain, *sections, ""])
+
+
+def _section(header: str, values: Table) -> str:
+    return "\n".join(["", header, *(f"{name} = {json.dumps(item)}" for name, item in values.items())])
 
 
 def _entry(line: str) -> Entry:

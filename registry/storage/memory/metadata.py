@@ -103,6 +103,14 @@ class MemoryMetadata:
         manifests = self._look(repository).manifests
         return {digest: manifests[digest].subject for digest in digests if digest in manifests}
 
+    async def indexes_with(self, repository: str, digest: str, limit: int) -> Sequence[str]:
+        listing = (digest, RefKind.MANIFEST)
+        found = [name for name, manifest in self._look(repository).manifests.items() if listing in manifest.refs]
+        return sorted(found)[:limit]
+
+    def revision(self, repository: str) -> int:
+        return self._journal[-1].serial
+
     async def stored(self, digest: str) -> StoredBlob | None:
         return self._blobs.get(digest)
 
