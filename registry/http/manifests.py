@@ -45,10 +45,11 @@ class ManifestHandlers:
     async def get(self, call: Call) -> web.StreamResponse:
         repository = call.repository = parse_repository(call.parameters["name"])
         reference = parse_reference(call.parameters["reference"])
-        manifest = await self._pull.manifest(repository, reference, unsigned=_may_read_unsigned(call, repository))
+        unsigned = _may_read_unsigned(call, repository)
+        manifest = await self._pull.manifest(repository, reference, unsigned=unsigned)
         negotiated = manifest.media_type in INDEX_TYPES and isinstance(reference, str)
         if negotiated:
-            manifest = await self._pull.for_client(repository, manifest, _accepted(call.request))
+            manifest = await self._pull.for_client(repository, manifest, _accepted(call.request), unsigned=unsigned)
         headers = _headers(manifest.digest, manifest.media_type).copy()
         if negotiated:
             headers["Vary"] = "Accept"

@@ -19,10 +19,11 @@ from registry.domain.clock import Clock
 from registry.domain.digest import Digest
 from registry.domain.manifest import INDEX_TYPES
 from registry.domain.signing import SignaturePolicy, signature_tag
-from registry.errors import Denied, DigestInvalid, RegistryError
+from registry.errors import BlobUnknown, Denied, DigestInvalid, RegistryError
 from registry.ports import BlobStore, MetadataReader, SignaturePolicies, StoredBlob, StoredManifest, reading
 from registry.services.discovery import DiscoveryService
-from registry.signatures.evidence import ARTIFACT_TYPES, Evidence, Pointer, is_about_images, pointers
+from registry.services.opening import open_stored
+from registry.signatures.evidence import ARTIFACT_TYPES, Evidence, Pointer, is_statement, pointers, unproven_layers
 from registry.signatures.reading import Signed
 from registry.signatures.verifier import FOREVER, Verifier
 
@@ -32,6 +33,8 @@ MAX_MANIFESTS = 32
 """Manifests of one kind of signature that are looked at for one image or index."""
 MAX_SIGNATURES = 64
 """Signatures that are looked at for one image or index."""
+MAX_ALL_SIGNATURES = 512
+"""Signatures that are looked at for an image together with the indexes that list it."""
 MAX_INDEXES = 100
 """Indexes that are looked at, from those that list an image up to those that list them. An image that stays the same
 over many releases is in one of each."""
@@ -65,7 +68,7 @@ class SignatureGate:
         self._deciding: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
 
     async def check(self, repository: str, manifest: StoredManifest) -> None:
-        """Raises Denied with the name of the first policy that is not satisfied.
+        """Raises Denied with the name of the first policy that is not satisfied; RegistryError of the storage.
 
         `manifest` was just read of the repository, which makes the reader's revision as new as the request.
         """
@@ -103,12 +106,13 @@ class SignatureGate:
     async def _look(
         self, repository: str, manifest: StoredManifest, policies: Sequence[SignaturePolicy], revision: int
     ) -> _Verdict:
-        if is_about_images(manifest.media_type, manifest.content):
+        if await self._is_about_images(repository, manifest):
             return _Verdict(policies, revision, FOREVER, None)
         missing = [self._verifier(policy) for policy in policies]
         until, seen = FOREVER, 0
+        failures: list[RegistryError] = []
         async for vouching in self._vouching(repository, manifest):
-            evidence = await self._evidence(repository, vouching.digest)
+            evidence = await self._evidence(repository, vouching.digest, failures)
             seen += len(evidence)
             signed = Signed(vouching.digest, vouching.content)
             ends = await asyncio.to_thread(_check_all, missing, evidence, signed, self._clock()) if evidence else {}
@@ -116,6 +120,10 @@ class SignatureGate:
             missing = [verifier for verifier in missing if verifier not in ends]
             if not missing:
                 return _Verdict(policies, revision, until, None)
+            if seen >= MAX_ALL_SIGNATURES:
+                break
+        if failures:  # what could not be read may be the signature that is missing
+            raise failures[0]
         return _Verdict(policies, revision, self._clock() + _LOOK_AGAIN, missing[0].policy, seen)
 
     async def _vouching(self, repository: str, manifest: StoredManifest) -> AsyncIterator[StoredManifest]:
@@ -132,13 +140,35 @@ class SignatureGate:
                     waiting.append(digest)
                     yield index
 
-    async def _evidence(self, repository: str, digest: str) -> tuple[Evidence, ...]:
-        """The signatures that the repository keeps of a manifest, each once, as many as are looked at."""
+    async def _is_about_images(self, repository: str, manifest: StoredManifest) -> bool:
+        """Whether this is no image, but signatures or statements. Raises RegistryError where that cannot be read."""
+        layers = unproven_layers(manifest.media_type, manifest.content)
+        if layers is None:
+            return False
+        for layer in layers:
+            evidence = await self._read(repository, layer)
+            if evidence is None or not await asyncio.to_thread(is_statement, evidence.content):
+                return False
+        return True
+
+    async def _evidence(self, repository: str, digest: str, failures: list[RegistryError]) -> tuple[Evidence, ...]:
+        """The signatures that the repository keeps of a manifest, each once, as many as are looked at.
+
+        Those that cannot be read just now are left out, and the reasons are added to `failures`.
+        """
         found: dict[Pointer, None] = {}
         async for signature in self._signature_manifests(repository, digest):
             found |= dict.fromkeys(pointers(signature.content))
-        taken = list(found)[:MAX_SIGNATURES]
-        return tuple([each for pointer in taken if (each := await self._read(repository, pointer)) is not None])
+        read = []
+        for pointer in list(found)[:MAX_SIGNATURES]:
+            try:
+                evidence = await self._read(repository, pointer)
+            except RegistryError as error:
+                failures.append(error)
+                continue
+            if evidence is not None:
+                read.append(evidence)
+        return tuple(read)
 
     async def _signature_manifests(self, repository: str, digest: str) -> AsyncIterator[StoredManifest]:
         tagged = await self._reader.manifest_by_tag(repository, signature_tag(digest))
@@ -153,27 +183,23 @@ class SignatureGate:
                     yield referrer
 
     async def _read(self, repository: str, pointer: Pointer) -> Evidence | None:
-        """The bytes of a signature; None where they are not what the pointer says."""
+        """The bytes of a layer; None where there is none of this digest and size. Raises RegistryError.
+
+        The size is the pointer's, and so within its bounds.
+        """
         try:
             digest = Digest.parse(pointer.digest)
             link = await self._reader.blob(repository, pointer.digest)
-            if link is None or link.size != pointer.size:  # the pointer's size is within the bound
+            if link is None or link.size != pointer.size:
                 return None
-            blob = await self._blobs.open(StoredBlob(digest, link.size, link.location))
-        except DigestInvalid:
-            return None
-        except RegistryError as error:
-            log.warning("a signature cannot be read", digest=pointer.digest, error=error.with_cause)
+            blob = await open_stored(self._reader, self._blobs, StoredBlob(digest, link.size, link.location))
+        except (DigestInvalid, BlobUnknown):
             return None
         try:
             async with reading(blob.read(0, link.size)) as chunks:
-                content = b"".join([chunk async for chunk in chunks])
-        except RegistryError as error:
-            log.warning("a signature cannot be read", digest=pointer.digest, error=error.with_cause)
-            return None
+                return Evidence(pointer, b"".join([chunk async for chunk in chunks]))
         finally:
             blob.close()
-        return Evidence(pointer, content)
 
     def _verifier(self, policy: SignaturePolicy) -> Verifier:
         found = self._verifiers.get(policy)

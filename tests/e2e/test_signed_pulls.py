@@ -91,6 +91,19 @@ def test_podman(containers: Podman, guarded: ShoalServer, client: RegistryClient
     containers.podman("rmi", "--force", loaded)
 
 
+@pytest.mark.require("podman", "root")
+def test_podman_and_an_image_whose_layers_are_called_signatures(
+    containers: Podman, guarded: ShoalServer, client: RegistryClient
+) -> None:
+    item = image(layer({"file": b"not signed"}, media_type=signing.SIMPLE_SIGNING))
+    for repository in ("free/podman", "team/podman"):
+        client.push_image(repository, item, "1")
+    pull = ["pull", "--tls-verify=false"]
+    containers.podman(*pull, f"{guarded.host}/free/podman:1")  # it takes such a layer
+    containers.podman(*pull, f"{guarded.host}/team/podman:1", fails=True)
+    containers.podman("rmi", f"{guarded.host}/free/podman:1")
+
+
 @pytest.mark.require("skopeo")
 def test_skopeo_with_an_index(guarded: ShoalServer, client: RegistryClient, tmp_path: Path) -> None:
     whole = index(*(small_image(seed, architecture=name) for seed, name in enumerate(("amd64", "arm64"))))

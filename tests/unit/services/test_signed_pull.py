@@ -10,14 +10,14 @@ import pytest
 
 from registry.domain.digest import Digest
 from registry.domain.signing import SignaturePolicy
-from registry.errors import BlobUnknown, Denied
-from registry.ports import StoredManifest
+from registry.errors import BlobUnknown, Denied, RegistryError, Unavailable
+from registry.ports import StoredBlob, StoredManifest
 from registry.services import signed_pull
 from registry.services.pull import PullService
 from registry.services.signed_pull import MAX_SIGNATURES, SignatureGate
 from registry.signatures.configured import ConfiguredPolicies
 from tests.harness import signing
-from tests.harness.content import Blob, Image, Index, artifact, image, index, layer, small_image
+from tests.harness.content import Blob, Image, Index, artifact, image, index, json_blob, layer, small_image
 from tests.harness.signing import new_key, public_pem, signature_image, signature_tag, simply_signed
 from tests.unit.services.node import GRACE, OTHER, REPO, MemoryNode
 
@@ -160,6 +160,60 @@ async def test_signatures_are_served_and_images_that_look_like_them_are_not(guar
         assert not await guarded.pulls(pretender)
 
 
+@pytest.mark.parametrize("media_type", [signing.SIMPLE_SIGNING, "application/vnd.in-toto+json"])
+async def test_an_image_whose_layers_are_called_signatures(guarded: Guarded, media_type: str) -> None:
+    """podman runs it."""
+    pretender = image(layer({"program": b"..."}, media_type=media_type))
+    await guarded.node.push_image(pretender, signature_tag(IMAGE.digest))
+    assert not await guarded.pulls(pretender)
+    attestation = image(Blob(b'{"a": 1}', media_type))
+    await guarded.node.push_image(attestation)
+    assert await guarded.pulls(attestation)
+
+
+async def test_an_old_client_and_a_list_of_signatures_that_lists_an_image(guarded: Guarded) -> None:
+    document = index(IMAGE).manifest.json()
+    document["manifests"][0]["artifactType"] = signing.BUNDLE
+    listing = json_blob(document, index(IMAGE).manifest.media_type)
+    await guarded.node.put(listing, "list")
+    found = await guarded.pull.manifest(REPO, "list")
+    with pytest.raises(Denied):
+        await guarded.pull.for_client(REPO, found, [IMAGE.manifest.media_type])
+    served = await guarded.pull.for_client(REPO, found, [IMAGE.manifest.media_type], unsigned=True)
+    assert served.digest == IMAGE.digest
+
+
+async def test_a_store_that_is_away_is_told_as_such(guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
+    await guarded.sign(IMAGE.manifest, KEY)
+    there = guarded.node.blobs.open
+
+    async def away(blob: object) -> None:
+        raise Unavailable("the store is away")
+
+    monkeypatch.setattr(guarded.node.blobs, "open", away)
+    with pytest.raises(Unavailable):
+        await guarded.pull.manifest(REPO, "latest")
+    monkeypatch.setattr(guarded.node.blobs, "open", there)
+    assert await guarded.pulls(IMAGE)
+
+
+async def test_one_signature_that_cannot_be_read_does_not_spoil_another(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = signing.payload(IMAGE.digest)
+    broken, right = (b"broken", b"x"), (content, signing.sign(KEY, content))
+    await guarded.node.push_image(signature_image(broken, right), signature_tag(IMAGE.digest))
+    there = guarded.node.blobs.open
+
+    async def opened(blob: StoredBlob) -> object:
+        if str(blob.digest) == Blob(b"broken").digest:
+            raise Unavailable("the store is away")
+        return await there(blob)
+
+    monkeypatch.setattr(guarded.node.blobs, "open", opened)
+    assert await guarded.pulls(IMAGE)
+
+
 class TestHostileSignatures:
     async def test_of_another_image_under_the_tag_of_this_one(self, guarded: Guarded) -> None:
         other = small_image(2)
@@ -201,6 +255,20 @@ class TestHostileSignatures:
         assert not await guarded.pulls(IMAGE)
         await guarded.node.push_image(signature_image(*wrong[1:], right), tag)
         assert await guarded.pulls(IMAGE)
+
+    async def test_more_in_all_indexes_than_are_looked_at(
+        self, guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inner = index(IMAGE)
+        outer = signing.index_of(inner.manifest)
+        await guarded.node.put(inner.manifest)
+        await guarded.node.put(outer)
+        for manifest, key in ((IMAGE.manifest, STRANGER), (inner.manifest, STRANGER), (outer, KEY)):
+            await guarded.sign(manifest, key)
+        assert await guarded.pulls(IMAGE)
+        monkeypatch.setattr(signed_pull, "MAX_ALL_SIGNATURES", 2)
+        guarded.gate._verdicts.clear()
+        assert not await guarded.pulls(IMAGE)
 
     async def test_one_that_is_larger_than_any(self, guarded: Guarded, monkeypatch: pytest.MonkeyPatch) -> None:
         content = signing.payload(IMAGE.digest, "x" * 300_000)
@@ -322,8 +390,8 @@ class TestMemory:
         await guarded.sign(IMAGE.manifest, KEY)
         evidence = guarded.gate._evidence
 
-        async def slow(repository: str, digest: str) -> object:
-            found = await evidence(repository, digest)
+        async def slow(repository: str, digest: str, failures: list[RegistryError]) -> object:
+            found = await evidence(repository, digest, failures)
             if guarded.looks == 1:
                 await guarded.node.manifests.delete(REPO, signature_tag(IMAGE.digest))
             return found

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 
-from registry.signatures.evidence import MAX_MANIFEST, MAX_SIGNATURE, is_about_images, pointers
+from registry.signatures.evidence import (
+    MAX_MANIFEST,
+    MAX_SIGNATURE,
+    MAX_STATEMENTS,
+    is_statement,
+    pointers,
+    unproven_layers,
+)
 from tests.harness import signing
 from tests.harness.content import (
     DOCKER_LAYER,
@@ -20,6 +28,7 @@ from tests.harness.content import (
     index,
     layer,
     small_image,
+    tar_of,
 )
 from tests.harness.signing import BUNDLE, JWS, SIMPLE_SIGNING, new_key, signature_image
 
@@ -27,7 +36,7 @@ IMAGE, KEY = small_image(1), new_key()
 
 
 def is_exempt(blob: Blob) -> bool:
-    return is_about_images(blob.media_type, blob.content)
+    return unproven_layers(blob.media_type, blob.content) is not None
 
 
 def listing(*entries: Json) -> Blob:
@@ -54,8 +63,8 @@ def test_layers_of_other_kinds_or_sizes_are_no_signatures() -> None:
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"layers": {}}', b'{"layers": [1, null, {}]}', b"[" * 100_000])
 def test_what_is_no_manifest_has_none(content: bytes) -> None:
     assert pointers(content) == []
-    assert not is_about_images(OCI_MANIFEST, content)
-    assert not is_about_images(OCI_INDEX, content)
+    assert unproven_layers(OCI_MANIFEST, content) is None
+    assert unproven_layers(OCI_INDEX, content) is None
 
 
 def test_a_manifest_that_is_too_large_is_not_read() -> None:
@@ -100,3 +109,25 @@ def test_indexes_of_signatures_alone_are_served() -> None:
     assert not is_exempt(listing())
     assert not is_exempt(index(IMAGE).manifest)
     assert not is_exempt(index(IMAGE, artifact_type=BUNDLE).manifest)
+
+
+def test_what_has_the_config_of_an_image_has_to_prove_what_its_layers_are() -> None:
+    tagged, referring = (signing.simply_signed(IMAGE.manifest, KEY, referring=each) for each in (False, True))
+    found = unproven_layers(tagged.manifest.media_type, tagged.manifest.content)
+    assert [each.digest for each in found or ()] == [tagged.layers[0].digest]
+    assert unproven_layers(referring.manifest.media_type, referring.manifest.content) == ()
+
+
+def test_attestations_that_are_too_large_to_be_read() -> None:
+    document = image(Blob(b"{}", "application/vnd.in-toto+json")).manifest.json()
+    document["layers"] *= 2
+    for size, read in ((MAX_STATEMENTS // 2, True), (MAX_STATEMENTS // 2 + 1, False), (0, False)):
+        document["layers"] = [{**each, "size": size} for each in document["layers"]]
+        assert (unproven_layers(OCI_MANIFEST, json.dumps(document).encode()) is not None) is read
+
+
+def test_statements_are_text() -> None:
+    assert is_statement(signing.payload(IMAGE.digest))
+    archive = tar_of({"{": b"}"})
+    for content in (b"", b"[]", b"{} x", archive, gzip.compress(archive), '{"a": 1}'.encode("utf-16"), b'{"a": "\0"}'):
+        assert not is_statement(content)
