@@ -260,6 +260,7 @@ async def test_keys_that_are_not_for_this(provider: OidcProvider, issuer: OidcIs
     assert await issuer.identity_of(provider.token()) is None
 
 
+@pytest.mark.require("openssl")
 async def test_over_https_with_an_authority_of_its_own(tmp_path: Path) -> None:
     made = certificates.made(tmp_path / "certificates")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
