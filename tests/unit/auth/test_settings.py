@@ -128,6 +128,15 @@ def test_plain_ldap_on_this_machine_or_with_start_tls(file: Path) -> None:
     assert load(file).auth.ldap.start_tls
 
 
+def test_the_examples_of_the_docs(file: Path) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "access-outside.md").read_text()
+    examples = [part.partition("```")[0] for part in text.split("```toml\n")[1:]]
+    assert len(examples) == 5
+    for example in examples:
+        file.write_text(example.replace('bind_password = ""', 'bind_password = "geheim"'))
+        load(file)
+
+
 def test_half_of_a_token_service(file: Path) -> None:
     assert "realm, service, issuer and keys go together" in problem(
         file, '[auth.token]\nrealm = "https://id.example"\n'
