@@ -111,7 +111,7 @@ class _Node:
         self._leases = leases
         self._storage = storage
         self._follower = follower
-        self._access = NodeAccess(process.access, process.sql, writer)
+        self._access = NodeAccess(process.access, process.sql, writer, process.settings.auth)
         self._audit = AuditLog(process.directory.audit, system_clock, process.settings.audit.keep)
         self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit)
         self._sockets = sockets
@@ -180,7 +180,7 @@ class _Node:
             await front.stop(drain_timeout)
         await self._audit.stop()
         await self._writer.stop()
-        self._access.close()
+        await self._access.close()
         await self._process.close()
 
     async def _announce(self) -> None:

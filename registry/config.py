@@ -11,14 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, SecretStr
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr
 from pydantic import ValidationError as Invalid
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from registry import signature_settings
+from registry.auth_settings import AuthSettings
+from registry.auth_settings import problems as auth_problems
+from registry.setting_types import PositiveSeconds, Seconds, Secret, Section
 from registry.signature_settings import SignatureSettings
 from registry.values import (
     Address,
@@ -28,7 +31,6 @@ from registry.values import (
     parse_networks,
     parse_public_url,
     parse_redis_url,
-    parse_seconds,
     without_password,
 )
 
@@ -74,13 +76,8 @@ Networks = Annotated[
 # A URL may hold a password, which is not shown.
 DatabaseUrl = Annotated[str, PlainValidator(parse_database_url), "password"]
 RedisUrl = Annotated[str, PlainValidator(parse_redis_url), "password"]
-Seconds = Annotated[float, BeforeValidator(parse_seconds)]
-PositiveSeconds = Annotated[Seconds, Field(gt=0)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Count = Annotated[int, BeforeValidator(_whole_number)]
-
-
-Secret = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")]
 
 
 def _tables(value: object) -> object:
@@ -92,11 +89,7 @@ def _tables(value: object) -> object:
 Policies = Annotated[tuple[SignatureSettings, ...], BeforeValidator(_tables)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """How clients reach the registry, and how long it waits for them (times in seconds)."""
 
     listen: ListenAddress = Address("127.0.0.1", 5000)
@@ -113,7 +106,7 @@ class ServerSettings(_Section):
     max_connections: Count = Field(default=4096, ge=1)
 
 
-class StorageSettings(_Section):
+class StorageSettings(Section):
     """Where blobs are kept: files in the data directory, or objects in a bucket."""
 
     kind: Literal["files", "s3"] = "files"
@@ -138,25 +131,25 @@ class StorageSettings(_Section):
     cache: Bytes = 0
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """Where the metadata is kept: a Postgres, or (with an empty url) SQLite in the data directory."""
 
     url: DatabaseUrl = ""
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """What several nodes share for a short time."""
 
     url: RedisUrl = ""
 
 
-class UploadSettings(_Section):
+class UploadSettings(Section):
     """Uploads that nobody finishes."""
 
     expire_after: PositiveSeconds = 3600.0
 
 
-class CollectSettings(_Section):
+class CollectSettings(Section):
     """The collector of blobs that nothing needs."""
 
     interval: PositiveSeconds = 600.0
@@ -165,7 +158,7 @@ class CollectSettings(_Section):
     leftovers: PositiveSeconds = 3600.0
 
 
-class LimitSettings(_Section):
+class LimitSettings(Section):
     """How much clients may ask at once; 0: without limit."""
 
     # requests a second that go on for ever, and how many may come at once
@@ -176,13 +169,13 @@ class LimitSettings(_Section):
     uploads: Count = Field(default=0, ge=0)
 
 
-class AuditSettings(_Section):
+class AuditSettings(Section):
     """The log of who did what."""
 
     keep: Bytes = 10 * 1024**3
 
 
-class LogSettings(_Section):
+class LogSettings(Section):
     """What is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -211,6 +204,7 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     signatures: Policies = ()
     log: LogSettings = LogSettings()
+    auth: AuthSettings = AuthSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -246,14 +240,14 @@ def load(config: Path | None = None, overrides: Mapping[str, object] | None = No
     """
     settings = _merged(_sources(config, overrides or {}))
     refuse_open_door(settings)
-    _check_storage(settings.storage)
-    _check_signatures(settings)
+    _check(settings)
     return settings
 
 
-def _check_signatures(settings: Settings) -> None:
-    if found := tuple(signature_settings.problems(settings.signatures)):
-        raise ConfigError(*found)
+def _check(settings: Settings) -> None:
+    _check_storage(settings.storage)
+    if problems := [*auth_problems(settings.auth), *signature_settings.problems(settings.signatures)]:
+        raise ConfigError(*problems)
 
 
 def _check_storage(storage: StorageSettings) -> None:
@@ -278,8 +272,7 @@ def show(config: Path | None = None, overrides: Mapping[str, object] | None = No
     sources = _sources(config, overrides or {})
     settings = _merged(sources)
     refuse_open_door(settings)
-    _check_storage(settings.storage)
-    _check_signatures(settings)
+    _check(settings)
     shown = []
     for path, field in _fields(Settings):
         origin = next((source.label(path) for source in reversed(sources) if source.holds(path)), "default")
@@ -294,10 +287,20 @@ def _plain(settings: BaseModel, path: tuple[str, ...]) -> object:
     value: object = settings
     for part in path:
         value = getattr(value, part)
+    return _plain_value(value)
+
+
+def _plain_value(value: object) -> object:
     if isinstance(value, SecretStr):
         return "(hidden)"
     if isinstance(value, tuple):
-        return [str(item) for item in value]
+        return [_plain_value(item) for item in value]
+    if isinstance(value, SignatureSettings):
+        return str(value)  # by the names of its files, which have been read
+    if isinstance(value, BaseModel):
+        return {name: _plain_value(held) for name, held in value}
+    if isinstance(value, dict):
+        return {name: _plain_value(held) for name, held in value.items()}
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
@@ -336,20 +339,19 @@ class _Source:
                 )
 
     def _problem(self, kind: str, loc: tuple[str, ...], message: str, given: object) -> str:
-        known = {path for path, _ in _fields(Settings)}
-        if loc[0] == "signatures" and len(loc) > 2:  # one of a list of tables
-            known |= {(*loc[:2], name) for name in SignatureSettings.model_fields}
         if kind == "extra_forbidden":
-            siblings = {
-                path[len(loc) - 1] for path in known if path[: len(loc) - 1] == loc[:-1] and len(path) >= len(loc)
-            }
-            return f"{self.label(loc)}: unknown key{_nearest(loc[-1], siblings)}"
-        path = next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in known), loc)
+            return f"{self.label(loc)}: unknown key{_nearest(loc[-1], _siblings(loc))}"
         if kind == "missing":
-            return f"{self.label(path)}: missing"
+            return f"{self.label(loc)}: is missing"
+        known = {path for path, _ in _fields(Settings)}
+        if loc[0] == "signatures" and len(loc) > 2:  # one of a list of tables, in which nothing is secret
+            known |= {(*loc[:2], name) for name in SignatureSettings.model_fields}
+        path = loc if loc in known else next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in known), loc)
         expected = message.removeprefix("Value error, ").replace("Input should be", "expected", 1)
         if kind in ("model_type", "model_attributes_type"):
             expected = f"expected a section: [{loc[-1]}] on a line of its own"
+        if isinstance(given, Mapping | list) or _is_secret(loc):  # a table may hold a secret
+            return f"{self.label(loc)}: {expected}"
         return f"{self.label(path)}: got {without_password(repr(given))}, {expected}"
 
 
@@ -374,9 +376,16 @@ def _sources(config: Path | None, overrides: Mapping[str, object]) -> list[_Sour
 def _merged(sources: list[_Source]) -> Settings:
     merged: dict[str, Any] = {}
     for source in sources:
-        for key, value in source.values.items():
-            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
+        merged = _joined(merged, source.values)
     return Settings(**merged)
+
+
+def _joined(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
+    """Both trees; a list is one value, and the stronger one is taken whole."""
+    joined = dict(weaker)
+    for key, value in stronger.items():
+        joined[key] = _joined(weaker.get(key, {}), value) if isinstance(value, Mapping) else value
+    return joined
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -414,6 +423,34 @@ def _variable(path: tuple[str, ...]) -> str:
 def _nearest(name: str, known: set[str]) -> str:
     near = difflib.get_close_matches(name, sorted(known), n=1)
     return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(known))}"
+
+
+def _siblings(loc: tuple[str, ...]) -> set[str]:
+    """The keys that are known where the last part of `loc` stands."""
+    return set(_section(loc).model_fields)
+
+
+def _is_secret(loc: tuple[str, ...]) -> bool:
+    """Whether what stands there must not be shown."""
+    field = _section(loc).model_fields.get(loc[-1])
+    return field is not None and "secret" in field.metadata
+
+
+def _section(loc: tuple[str, ...]) -> type[BaseModel]:
+    """The innermost section around the last part of `loc`; numbers in it count the tables of a list."""
+    section: type[BaseModel] = Settings
+    for part in loc[:-1]:
+        field = section.model_fields.get(part)
+        section = (_model_of(field.annotation) if field is not None else None) or section
+    return section
+
+
+def _model_of(annotation: object) -> type[BaseModel] | None:
+    """The section that a field is, or of which it is a list."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
 
 
 def _fields(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:

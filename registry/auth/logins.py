@@ -72,9 +72,9 @@ class NodeLogins:
         return await asyncio.shield(task)
 
     async def _check(self, name: str, password: str, account: Account | None) -> Principal | None:
-        if len(password) > MOST_LENGTH:
-            return None
         if account is not None:
+            if len(password) > MOST_LENGTH:
+                return None
             fits = await self._passwords.fits(account.secret, password)
             return Principal(account.name) if fits and account.is_usable(self._clock()) else None
         for source in self._sources:

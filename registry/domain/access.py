@@ -18,7 +18,7 @@ from registry.errors import AccessExists, AccessInvalid, AccessRefused, AccessUn
 
 RIGHTS = ("pull", "push", "delete")
 ANONYMOUS = "anonymous"
-_RESERVED = frozenset({ANONYMOUS, "admin-socket"})
+_RESERVED = frozenset({ANONYMOUS, "operator", "several", "token", "unknown"})
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]|[a-z0-9]")
 
 ACCOUNT, GROUP, GRANT, KEY, LIMIT = "account", "group", "grant", "key", "limit"

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
+from registry.auth.foreign_tokens import ForeignTokens
 from registry.auth.logins import Logins
 from registry.auth.tokens import ACCESS, Tokens
 from registry.auth.visitor import ADMIN, CATALOG, OPEN, Visitor
-from registry.domain.access import NOBODY, AccessTable, Principal
+from registry.domain.access import ANONYMOUS, NOBODY, AccessTable, Principal
 from registry.domain.clock import Clock
 from registry.domain.names import parse_repository
 from registry.errors import Denied, Unauthorized
@@ -38,6 +40,17 @@ class Gate(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What others than the registry say of clients. `realm`, `service`, `tokens`: of a token service that clients are
+    sent to in the place of ours. `is_closed`: whether there are people to let in though there are no accounts."""
+
+    is_closed: bool = False
+    realm: str = ""
+    service: str = ""
+    tokens: ForeignTokens | None = None
+
+
 class OpenGate:
     """The gate of what has no accounts: of metrics by themselves, and of tests."""
 
@@ -46,7 +59,7 @@ class OpenGate:
 
 
 class AccessGate:
-    """The gate of clients. `is_closed`: whether accounts are needed though there are none in the table."""
+    """The gate of clients."""
 
     def __init__(
         self,
@@ -56,7 +69,7 @@ class AccessGate:
         addresses: Addresses,
         limits: ClientLimits,
         clock: Clock,
-        is_closed: Callable[[], bool],
+        outside: Outside,
     ) -> None:
         self._access = access
         self._logins = logins
@@ -64,14 +77,14 @@ class AccessGate:
         self._addresses = addresses
         self._limits = limits
         self._clock = clock
-        self._is_closed = is_closed
+        self._outside = outside
 
     async def admit(self, call: Call, route: Route) -> None:
         self._limits.take_address(self._addresses.client(call.request))
         if route.right in _NO_RIGHT:
             return
         table = await self._access.table(looks_once=call.request.method in _READING)
-        if table.is_empty and not self._is_closed():
+        if table.is_empty and not self._outside.is_closed:
             call.visitor = OPEN
             return
         challenge = self._challenge(call, route)
@@ -109,25 +122,32 @@ class AccessGate:
                 address = self._addresses.client(call.request)
                 return Visitor(await self._logins.login(name, password, address), table)
             case "":
-                return Visitor(self._certified(call), table)
+                return Visitor(NOBODY, table)
         raise Unauthorized("an unknown kind of authorization: use Bearer or Basic")
 
     def _bearer(self, token: str, table: AccessTable) -> Visitor:
+        if self._outside.tokens is not None:
+            return self._foreign(self._outside.tokens, token, table)
         now = self._clock()
         claims = self._tokens.check(token, table, now)
         if claims.use != ACCESS or not table.is_current(claims.principal, now):
             raise Unauthorized("the token has been revoked")
         return Visitor(claims.principal, table, claims.scopes, has_expired=now >= claims.expires)
 
-    def _certified(self, _call: Call) -> Principal:
-        return NOBODY
+    def _foreign(self, tokens: ForeignTokens, token: str, table: AccessTable) -> Visitor:
+        access = tokens.access_of(token)
+        if access is None:
+            raise Unauthorized("the token is none of the token service")
+        scopes = {**access.repositories, **({CATALOG: frozenset({"*"})} if access.catalogue else {})}
+        return Visitor(Principal(access.name or ANONYMOUS), table, scopes, is_foreign=True)
 
     def _challenge(self, call: Call, route: Route) -> Callable[..., str]:
         """The header WWW-Authenticate, which says where tokens come from and which scope is needed."""
 
         def made(error: str = "") -> str:
-            realm = f"{self._addresses.base(call.request)}/auth/token"
-            fields = {"realm": realm, "service": self._tokens.service, "scope": _scope(call, route), "error": error}
+            realm = self._outside.realm or f"{self._addresses.base(call.request)}/auth/token"
+            service = self._outside.service or self._tokens.service
+            fields = {"realm": realm, "service": service, "scope": _scope(call, route), "error": error}
             return "Bearer " + ",".join(f'{name}="{value}"' for name, value in fields.items() if value)
 
         return made

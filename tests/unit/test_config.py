@@ -161,7 +161,7 @@ def test_sizes_are_exact(number: int, unit: str) -> None:
         ("[serve]\n", "serve: unknown key; did you mean server?"),
         (
             "[bogus]\n",
-            "bogus: unknown key; known here: audit, ",
+            "bogus: unknown key; known here: audit, auth, ",
         ),
         ("server = 3\n", "server: got 3, expected a section: [server] on a line of its own"),
         ('[server]\nworkers = "many"\n', "server.workers: got 'many', expected a valid integer"),

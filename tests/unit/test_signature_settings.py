@@ -103,7 +103,7 @@ def entry(name: str = '"a"', pattern: str = '"team/**"', keys: str = '["release.
         (entry(name='""'), "signatures.0.name: got ''"),
         (entry(name='"a\\nb"'), "signatures.0.name: got"),
         (entry(more="kyes = []"), "signatures.0.kyes: unknown key; did you mean keys?"),
-        ('[[signatures]]\nname = "a"\nkeys = ["release.pub"]', "signatures.0.pattern: missing"),
+        ('[[signatures]]\nname = "a"\nkeys = ["release.pub"]', "signatures.0.pattern: is missing"),
         (entry() * 2, "two policies have this name"),
         ("signatures = 5", "signatures: got 5, expected policies in the file of settings"),
         ("[signatures]\nname = 'a'", "expected policies in the file of settings, each under a line [[signatures]]"),
