@@ -159,7 +159,7 @@ class TestCosign:
         run(["cosign", "generate-key-pair"], cwd=tmp_path, env={"COSIGN_PASSWORD": ""})
         return tmp_path
 
-    @pytest.mark.parametrize("form", ["bundle", "tag"])
+    @pytest.mark.parametrize("form", ["bundle", "tag", "referrer"])
     @pytest.mark.parametrize("what", ["image", "index"])
     def test_signs(self, keys: Path, start_shoal: StartShoal, form: str, what: str) -> None:
         policy = {"name": "releases", "pattern": "team/**", "keys": [str(keys / "cosign.pub")]}
@@ -178,7 +178,9 @@ class TestCosign:
                 "--tlog-upload=false",
                 f"--new-bundle-format={str(form == 'bundle').lower()}",
             ]
-            run(["cosign", *words, f"{server.host}/team/app@{signed}"], env={"COSIGN_PASSWORD": ""})
+            words += ["--registry-referrers-mode", "oci-1-1" if form == "referrer" else "legacy"]
+            experiments = {"COSIGN_EXPERIMENTAL": "1" if form == "referrer" else "0"}
+            run(["cosign", *words, f"{server.host}/team/app@{signed}"], env={"COSIGN_PASSWORD": "", **experiments})
 
             assert pulls(client, item) == pulls(client, signed) == 200
             assert (signature_tag(signed) in client.tags("team/app")) is (form == "tag")
@@ -189,6 +191,7 @@ class TestCosign:
                 "--allow-http-registry",
                 "--insecure-ignore-tlog=true",
             ]
+            verify += ["--experimental-oci11"] if form == "referrer" else []
             run(["cosign", *verify, f"{server.host}/team/app@{signed}"])
 
 
