@@ -59,12 +59,12 @@ def main() -> None:
 @main.command()
 @config_option
 @click.option("--data", metavar="DIR", help="Where everything is kept.")
-@click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
+@click.option("--listen", metavar="HOST:PORT", multiple=True, help="Where clients connect; may be given again.")
 @click.option("--workers", metavar="N", help="Processes that serve clients.")
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Let everybody push who can connect.")
 @told_plainly
 def serve(
-    config: Path | None, data: str | None, listen: str | None, workers: str | None, allow_anonymous: bool | None
+    config: Path | None, data: str | None, listen: tuple[str, ...], workers: str | None, allow_anonymous: bool | None
 ) -> None:
     """Run the registry until it is told to stop.
 
@@ -75,7 +75,7 @@ def serve(
 
     flags = {
         "data": data,
-        "server.listen": listen,
+        "server.listen": ",".join(listen) or None,
         "server.workers": workers,
         "server.allow_anonymous": allow_anonymous,
     }

@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from registry.values import (
     Address,
     parse_address,
+    parse_addresses,
     parse_bytes,
     parse_database_url,
     parse_networks,
@@ -63,6 +64,11 @@ def _absent_if_empty(value: object) -> object:
 
 _AsText = PlainSerializer(str, when_used="json")
 ListenAddress = Annotated[Address, PlainValidator(parse_address), _AsText]
+ListenAddresses = Annotated[
+    tuple[Address, ...],
+    PlainValidator(parse_addresses),
+    PlainSerializer(lambda addresses: [str(address) for address in addresses], when_used="json"),
+]
 PublicUrl = Annotated[str, PlainValidator(parse_public_url)]
 Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...],
@@ -88,7 +94,7 @@ class _Section(BaseModel):
 class ServerSettings(_Section):
     """How clients reach the registry, and how long it waits for them (times in seconds)."""
 
-    listen: ListenAddress = Address("127.0.0.1", 5000)
+    listen: ListenAddresses = (Address("127.0.0.1", 5000),)
     workers: Count = Field(default=1, ge=1, le=64)
     allow_anonymous: bool = False
     public_url: Annotated[PublicUrl | None, BeforeValidator(_absent_if_empty)] = None
@@ -214,7 +220,7 @@ class Settings(BaseSettings):
     @property
     def is_loopback(self) -> bool:
         """Whether this machine alone can reach the registry."""
-        return self.server.listen.is_loopback
+        return all(address.is_loopback for address in self.server.listen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,8 +254,9 @@ def _check_storage(storage: StorageSettings) -> None:
 def refuse_open_door(settings: Settings) -> None:
     """Raise ConfigError if others than this machine could connect and nobody said that they may."""
     if not settings.is_loopback and not settings.server.allow_anonymous:
+        open_to_others = next(address for address in settings.server.listen if not address.is_loopback)
         raise ConfigError(
-            f"server.listen: {settings.server.listen} can be reached from other machines, and there are no accounts: "
+            f"server.listen: {open_to_others} can be reached from other machines, and there are no accounts: "
             "everybody there could push and delete. Listen on 127.0.0.1, or allow it with --allow-anonymous "
             f"(server.allow_anonymous = true, {ENV_PREFIX}SERVER{ENV_DELIMITER}ALLOW_ANONYMOUS=true)"
         )

@@ -111,6 +111,10 @@ class ShoalServer:
             command += ["--workers", str(self._workers)]
         return command + self._args
 
+    def printed(self) -> str:
+        """All that the server wrote to stdout, over all starts."""
+        return self._output.read_text(errors="replace")
+
     @property
     def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "the server was never started"
