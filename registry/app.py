@@ -41,7 +41,7 @@ log = structlog.get_logger(__name__)
 
 _SHORT_GRACE = 300.0  # seconds
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
-_FIXED_SECTIONS = ("data", "database", "redis")
+_FIXED_SECTIONS = ("data", "tls", "database", "redis")
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
@@ -123,7 +123,7 @@ class _Node:
             self._fronts.append(Front(process.metrics_listener(parts), metrics_sockets, shared=False))
         self._supervisor: Supervisor | None = None
         if process.settings.server.workers == 1:
-            self._fronts.append(Front(self._listener, sockets, shared=False))
+            self._fronts.append(Front(self._listener, sockets, process.door(self._listener), shared=False))
         else:
             self._supervisor = Supervisor(
                 process.settings.server.workers,
@@ -250,7 +250,8 @@ def _greet(settings: Settings, addresses: Sequence[Address]) -> None:
     """The three lines that a newcomer needs."""
     named = [Address(socket.gethostname(), at.port) if _is_any(at.host) else at for at in addresses]
     shown = named[0]
-    print(f"Shoal listens on  {', '.join(f'http://{address}' for address in dict.fromkeys(named))}", flush=True)
+    scheme = "https" if settings.tls.is_on else "http"
+    print(f"Shoal listens on  {', '.join(f'{scheme}://{at}' for at in dict.fromkeys(named))}", flush=True)
     print(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE", flush=True)
     print(f"Data is kept in   {settings.data.resolve()}", flush=True)
     if settings.collect.grace < _SHORT_GRACE:

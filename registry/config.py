@@ -108,6 +108,19 @@ class ServerSettings(_Section):
     max_connections: Count = Field(default=4096, ge=1)
 
 
+class TlsSettings(_Section):
+    """Files in PEM: the server's certificate (its own one first), its key, and the authorities of clients."""
+
+    cert: str = ""
+    key: str = ""
+    client_ca: str = ""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether clients connect by TLS."""
+        return bool(self.cert)
+
+
 class StorageSettings(_Section):
     """Where blobs are kept: files in the data directory, or objects in a bucket."""
 
@@ -197,6 +210,7 @@ class Settings(BaseSettings):
 
     data: Annotated[Path, BeforeValidator(_directory)] = Path("./data")
     server: ServerSettings = ServerSettings()
+    tls: TlsSettings = TlsSettings()
     storage: StorageSettings = StorageSettings()
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
@@ -240,8 +254,16 @@ def load(config: Path | None = None, overrides: Mapping[str, object] | None = No
     """
     settings = _merged(_sources(config, overrides or {}))
     refuse_open_door(settings)
+    _check_tls(settings.tls)
     _check_storage(settings.storage)
     return settings
+
+
+def _check_tls(tls: TlsSettings) -> None:
+    if bool(tls.cert) != bool(tls.key):
+        raise ConfigError("tls.cert and tls.key go together: set both, or neither")
+    if tls.client_ca and not tls.cert:
+        raise ConfigError("tls.client_ca: clients show certificates by TLS only; set tls.cert and tls.key too")
 
 
 def _check_storage(storage: StorageSettings) -> None:
@@ -267,6 +289,7 @@ def show(config: Path | None = None, overrides: Mapping[str, object] | None = No
     sources = _sources(config, overrides or {})
     settings = _merged(sources)
     refuse_open_door(settings)
+    _check_tls(settings.tls)
     _check_storage(settings.storage)
     shown = []
     for path, field in _fields(Settings):

@@ -116,7 +116,12 @@ class Listener(web.Server):
 
     @property
     def is_full(self) -> bool:
-        return len(self._connections) >= self._max_connections
+        return self.room <= 0
+
+    @property
+    def room(self) -> int:
+        """How many more connections are taken."""
+        return self._max_connections - len(self._connections)
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._handler_settings)
