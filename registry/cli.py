@@ -14,7 +14,7 @@ from registry.commands.options import config_option, json_option, told_plainly
 class _LazyGroup(click.Group):
     """A group that finds some of its commands in modules that are imported only when they are asked for."""
 
-    lazy = ("audit", "backup", "bench", "db", "fsck", "import", "storage")
+    lazy = ("audit", "backup", "bench", "db", "fsck", "import", "storage", "tls")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.lazy})
@@ -48,6 +48,10 @@ class _LazyGroup(click.Group):
             from registry.commands.storage import storage
 
             return storage
+        if cmd_name == "tls":
+            from registry.commands.tls import tls
+
+            return tls
         return super().get_command(ctx, cmd_name)
 
 
@@ -99,7 +103,11 @@ def check(config: Path | None) -> None:
     """Say whether the settings can be used; exit with 2 if not."""
     from registry.config import load
 
-    load(config)
+    settings = load(config)
+
+    from registry.processes.tls import tls_of
+
+    tls_of(settings.tls)
     click.echo("The settings are good.")
 
 
