@@ -26,6 +26,9 @@ _LOOK_EVERY = 2.0  # seconds
 # TLS 1.2: forward secrecy and AEAD alone (RFC 9325, section 4.2); TLS 1.3 has nothing else
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
+# the last one: the key is of another kind than the certificate
+_NO_FIT = ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED")
+
 _Stamps = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -116,7 +119,7 @@ def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
         # without a password OpenSSL would ask the terminal for one
         context.load_cert_chain(settings.cert, settings.key, password=lambda: b"")
     except ssl.SSLError as error:
-        if error.reason in ("KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"):
+        if error.reason in _NO_FIT:
             raise StartupError(
                 f"tls.key: {settings.key} does not fit the certificate {settings.cert}; "
                 "the server's certificate comes first in its file"

@@ -1,6 +1,7 @@
 """Settings: where they come from, which one wins, and what is said of a bad one."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -286,6 +287,23 @@ def test_several_addresses(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_bad_lists_of_addresses(value: object, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         parse_addresses(value)
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"tls.cert": "a"}, "tls.cert and tls.key go together: set both, or neither"),
+        ({"tls.key": "a"}, "tls.cert and tls.key go together: set both, or neither"),
+        (
+            {"tls.client_ca": "a"},
+            "tls.client_ca: clients show certificates by TLS only; set tls.cert and tls.key too",
+        ),
+    ],
+)
+def test_tls_is_whole_or_absent(section: dict[str, object], told: str) -> None:
+    assert problem(None, section) == told
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        config.show(None, section)
 
 
 def test_settings_travel_to_another_process_and_cannot_be_changed() -> None:
