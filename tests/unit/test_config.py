@@ -161,7 +161,10 @@ def test_sizes_are_exact(number: int, unit: str) -> None:
     [
         ("[server]\nworkrs = 3\n", "server.workrs: unknown key; did you mean workers?"),
         ("[serve]\n", "serve: unknown key; did you mean server?"),
-        ("[bogus]\n", "bogus: unknown key; known here: collect, data, database, log, redis, server, storage, uploads"),
+        (
+            "[bogus]\n",
+            "bogus: unknown key; known here: collect, data, database, log, redis, server, storage, tls, uploads",
+        ),
         ("server = 3\n", "server: got 3, expected a section: [server] on a line of its own"),
         ('[server]\nworkers = "many"\n', "server.workers: got 'many', expected a valid integer"),
         ("[server]\nworkers = 65\n", "server.workers: got 65, expected less than or equal to 64"),
