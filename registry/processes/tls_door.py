@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import socket
 import string
 from collections.abc import Sequence
@@ -19,7 +18,6 @@ log = structlog.get_logger(__name__)
 _HANDSHAKE = 10.0  # seconds, from the connection to the end of the handshake
 _SHUTDOWN = 5.0  # seconds for the other side's goodbye
 _TLS_HANDSHAKE = 22  # the first byte of every connection (RFC 8446, section 5.1)
-_NO_ROOM = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _ROOM_AGAIN = 1.0  # seconds
 _TELL_EVERY = 10.0  # seconds between two lines of the log
 _UNREAD = 64 * 1024
@@ -51,7 +49,7 @@ class TlsDoor:
         self._accepting = [asyncio.create_task(self._accept(listening)) for listening in sockets]
 
     async def close(self) -> None:
-        """Take no more connections, and leave those that are in their handshake."""
+        """Take no more connections, and give up those that are in their handshake."""
         tasks = [*self._accepting, *self._greeting]
         for task in tasks:
             task.cancel()
@@ -62,14 +60,15 @@ class TlsDoor:
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         while True:
+            await asyncio.sleep(0)  # other workers have their share of a burst, and this one its other work
             try:
                 connection, _ = await loop.sock_accept(listening)
-            except OSError as error:
-                if error.errno in _NO_ROOM:
-                    log.error("no connection can be accepted", error=error.strerror)
-                    await asyncio.sleep(_ROOM_AGAIN)
-                continue  # any other one is the affair of a client that has gone (accept(2))
-            await asyncio.sleep(0)  # other workers have their share of a burst, and this one its other work
+            except ConnectionError:
+                continue  # the client has gone already
+            except OSError as error:  # most of all EMFILE
+                log.error("no connection can be accepted", error=error.strerror)
+                await asyncio.sleep(_ROOM_AGAIN)
+                continue
             if self._listener.room <= len(self._greeting):
                 connection.close()
                 continue
@@ -125,7 +124,10 @@ async def _first_byte(connection: socket.socket) -> int | None:
         await ready.wait()
     finally:
         loop.remove_reader(connection)
-    peeked = connection.recv(1, socket.MSG_PEEK)
+    try:
+        peeked = connection.recv(1, socket.MSG_PEEK)
+    except ConnectionError:  # as those do who only look whether the port is open
+        return None
     return peeked[0] if peeked else None
 
 

@@ -112,6 +112,14 @@ def test_every_answer_says_to_stay(shared: ShoalServer, authority: Authority) ->
                 assert urlsplit(urljoin(answer.url, answer.headers["Location"])).scheme == "https"
 
 
+def test_what_is_no_http_is_told_to_stay_as_well(shared: ShoalServer, authority: Authority) -> None:
+    with connect(shared, ssl.create_default_context(cafile=str(authority.ca))) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        head = connection.recv(1000)
+    assert head.startswith(b"HTTP/1.0 400")
+    assert f"{HSTS}: {YEAR}".encode() in head
+
+
 def test_behind_a_proxy_only_a_trusted_one_says_https(start_shoal: StartShoal) -> None:
     for trusted, said in ((["127.0.0.0/8"], YEAR), (["10.0.0.0/8"], None)):
         server = start_shoal(settings={"server": {"trusted_proxies": trusted}})
