@@ -26,6 +26,7 @@ from registry.signature_settings import SignatureSettings
 from registry.values import (
     Address,
     parse_address,
+    parse_addresses,
     parse_bytes,
     parse_database_url,
     parse_networks,
@@ -67,6 +68,11 @@ def _absent_if_empty(value: object) -> object:
 
 _AsText = PlainSerializer(str, when_used="json")
 ListenAddress = Annotated[Address, PlainValidator(parse_address), _AsText]
+ListenAddresses = Annotated[
+    tuple[Address, ...],
+    PlainValidator(parse_addresses),
+    PlainSerializer(lambda addresses: [str(address) for address in addresses], when_used="json"),
+]
 PublicUrl = Annotated[str, PlainValidator(parse_public_url)]
 Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...],
@@ -92,7 +98,7 @@ Policies = Annotated[tuple[SignatureSettings, ...], BeforeValidator(_tables)]
 class ServerSettings(Section):
     """How clients reach the registry, and how long it waits for them (times in seconds)."""
 
-    listen: ListenAddress = Address("127.0.0.1", 5000)
+    listen: ListenAddresses = (Address("127.0.0.1", 5000),)
     workers: Count = Field(default=1, ge=1, le=64)
     allow_anonymous: bool = False
     public_url: Annotated[PublicUrl | None, BeforeValidator(_absent_if_empty)] = None
@@ -104,6 +110,19 @@ class ServerSettings(Section):
     # a transfer ends when no byte moved to or from the client for this long
     body_timeout: PositiveSeconds = 60.0
     max_connections: Count = Field(default=4096, ge=1)
+
+
+class TlsSettings(Section):
+    """Files in PEM: the server's certificate (its own one first), its key, and the authorities of clients."""
+
+    cert: str = ""
+    key: str = ""
+    client_ca: str = ""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether clients connect by TLS."""
+        return bool(self.cert)
 
 
 class StorageSettings(Section):
@@ -195,6 +214,7 @@ class Settings(BaseSettings):
 
     data: Annotated[Path, BeforeValidator(_directory)] = Path("./data")
     server: ServerSettings = ServerSettings()
+    tls: TlsSettings = TlsSettings()
     storage: StorageSettings = StorageSettings()
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
@@ -220,7 +240,7 @@ class Settings(BaseSettings):
     @property
     def is_loopback(self) -> bool:
         """Whether this machine alone can reach the registry."""
-        return self.server.listen.is_loopback
+        return all(address.is_loopback for address in self.server.listen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +265,17 @@ def load(config: Path | None = None, overrides: Mapping[str, object] | None = No
 
 
 def _check(settings: Settings) -> None:
+    _check_tls(settings.tls)
     _check_storage(settings.storage)
     if problems := [*auth_problems(settings.auth), *signature_settings.problems(settings.signatures)]:
         raise ConfigError(*problems)
+
+
+def _check_tls(tls: TlsSettings) -> None:
+    if bool(tls.cert) != bool(tls.key):
+        raise ConfigError("tls.cert and tls.key go together: set both, or neither")
+    if tls.client_ca and not tls.cert:
+        raise ConfigError("tls.client_ca: clients show certificates by TLS only; set tls.cert and tls.key too")
 
 
 def _check_storage(storage: StorageSettings) -> None:
@@ -260,8 +288,9 @@ def _check_storage(storage: StorageSettings) -> None:
 def refuse_open_door(settings: Settings) -> None:
     """Raise ConfigError if others than this machine could connect and nobody said that they may."""
     if not settings.is_loopback and not settings.server.allow_anonymous:
+        open_to_others = next(address for address in settings.server.listen if not address.is_loopback)
         raise ConfigError(
-            f"server.listen: {settings.server.listen} can be reached from other machines, and there are no accounts: "
+            f"server.listen: {open_to_others} can be reached from other machines, and there are no accounts: "
             "everybody there could push and delete. Listen on 127.0.0.1, or allow it with --allow-anonymous "
             f"(server.allow_anonymous = true, {ENV_PREFIX}SERVER{ENV_DELIMITER}ALLOW_ANONYMOUS=true)"
         )

@@ -27,6 +27,7 @@ DEBIAN_PACKAGES = {
     "buildah": "buildah",
     "containerd": "containerd",
     "ctr": "containerd",
+    "curl": "curl",
     "docker": "docker.io",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",

@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from registry.auth.identity import PasswordSource
+from registry.auth.identity import Identity, PasswordSource
 from registry.auth.passwords import MOST_LENGTH, Passwords
 from registry.domain.access import Account, Principal, parse_account
 from registry.domain.clock import Clock
@@ -79,7 +79,7 @@ class NodeLogins:
             return Principal(account.name) if fits and account.is_usable(self._clock()) else None
         for source in self._sources:
             if (identity := await source.check(name, password)) is not None:
-                return _outsider(identity.name, identity.groups)
+                return outsider(identity)
         await self._passwords.fits("", password)
         return None
 
@@ -94,9 +94,9 @@ class NodeLogins:
             self._remembered.popitem(last=False)
 
 
-def _outsider(name: str, groups: Sequence[str]) -> Principal | None:
+def outsider(identity: Identity) -> Principal | None:
     """Somebody whom a source outside knows; None where the name cannot be one that grants are made to."""
     try:
-        return Principal(parse_account(name), tuple(groups))
+        return Principal(parse_account(identity.name), identity.groups)
     except AccessInvalid:
         return None

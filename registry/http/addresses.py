@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from aiohttp import web
 
 from registry.errors import Denied
-from registry.http.proxies import Networks, client_address, comes_by_proxy
+from registry.http.proxies import Networks, client_address, is_https
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
@@ -39,12 +39,7 @@ class Addresses:
 
     def scheme(self, request: web.BaseRequest) -> str:
         """https where the connection is TLS, or a trusted proxy says that its own is."""
-        if request.transport is not None and request.transport.get_extra_info("sslcontext") is not None:
-            return "https"
-        forwarded = request.headers.get("X-Forwarded-Proto", "").strip().lower()
-        if forwarded in ("http", "https") and comes_by_proxy(request, self._trusted):
-            return forwarded
-        return "http"
+        return "https" if is_https(request, self._trusted) else "http"
 
 
 def _is_loopback(address: str) -> bool:

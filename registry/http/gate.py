@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from registry.auth.client_certificates import identity_of, peer_certificate
 from registry.auth.foreign_tokens import ForeignTokens
-from registry.auth.logins import Logins
+from registry.auth.logins import Logins, outsider
 from registry.auth.tokens import ACCESS, Tokens
 from registry.auth.visitor import ADMIN, CATALOG, OPEN, Visitor
 from registry.domain.access import ANONYMOUS, NOBODY, AccessTable, Principal
@@ -122,7 +123,7 @@ class AccessGate:
                 address = self._addresses.client(call.request)
                 return Visitor(await self._logins.login(name, password, address), table)
             case "":
-                return Visitor(NOBODY, table)
+                return Visitor(self._certified(call, table), table)
         raise Unauthorized("an unknown kind of authorization: use Bearer or Basic")
 
     def _bearer(self, token: str, table: AccessTable) -> Visitor:
@@ -133,6 +134,16 @@ class AccessGate:
         if claims.use != ACCESS or not table.is_current(claims.principal, now):
             raise Unauthorized("the token has been revoked")
         return Visitor(claims.principal, table, claims.scopes, has_expired=now >= claims.expires)
+
+    def _certified(self, call: Call, table: AccessTable) -> Principal:
+        """Who the certificate says that the client showed in the TLS handshake. Raises Unauthorized."""
+        identity = identity_of(peer_certificate(call.request.transport))
+        principal = None if identity is None else outsider(identity)
+        if principal is None:
+            return NOBODY
+        if not table.is_current(principal, self._clock()):
+            raise Unauthorized("the account of this certificate is disabled")
+        return principal
 
     def _foreign(self, tokens: ForeignTokens, token: str, table: AccessTable) -> Visitor:
         access = tokens.access_of(token)

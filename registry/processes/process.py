@@ -29,6 +29,8 @@ from registry.processes.access import ProcessAccess
 from registry.processes.allocator import keep_buffers
 from registry.processes.node_parts import NodeParts
 from registry.processes.sockets import most_connections
+from registry.processes.tls import tls_of
+from registry.processes.tls_door import TlsDoor
 from registry.services.discovery import DiscoveryService
 from registry.services.leftovers import LeftoverCollector
 from registry.services.manifests import ManifestService
@@ -61,6 +63,7 @@ class Process:
 
     def __init__(self, settings: Settings, metrics: Metrics, commits: CommitCounter) -> None:
         keep_buffers()
+        self.tls = tls_of(settings.tls)
         self.metrics = metrics
         self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
@@ -85,6 +88,8 @@ class Process:
             self._former.append(self.stores)  # requests that run go on with it
             self.stores = other
         self.settings = settings
+        if self.tls is not None:
+            self.tls.look(finished=True)
         configure_logs(settings.log.level, settings.log.format)
         self.access_log.close()
         self.access_log = AccessLog(settings.log.level, settings.log.format)
@@ -153,6 +158,10 @@ class Process:
         if most < server.max_connections:
             log.warning("the limit of open files allows fewer connections than max_connections", connections=most)
         return Listener(self.dispatcher(routes, parts), most, server.idle_timeout, server.body_timeout)
+
+    def door(self, listener: Listener) -> TlsDoor | None:
+        """How clients get in by TLS; None where they connect without it."""
+        return TlsDoor(listener, self.tls, self.settings.server.idle_timeout) if self.tls else None
 
     def metrics_listener(self, parts: NodeParts) -> Listener:
         return self.listener(self._system(parts.changes).metrics_routes(), parts)

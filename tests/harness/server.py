@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -76,7 +77,8 @@ def _entry(line: str) -> Entry:
 class ShoalServer:
     """`python -m registry serve` on a free port of 127.0.0.1.
 
-    `settings` is written to a TOML file, `env` is added to the environment, `args` to the command.
+    `settings` (`tls` is a section of it) is written to a TOML file, `env` is added to the environment, `args` to the
+    command.
     Use it as a context manager, or call start() and close().
     """
 
@@ -91,15 +93,17 @@ class ShoalServer:
         port: int | None = None,
         prefix: Sequence[str] = (),
         ready_timeout: float = 30.0,
+        tls: Mapping[str, str] | None = None,
     ) -> None:
         self.data = data
         self.port = port or free_port()
         self.host = f"127.0.0.1:{self.port}"
-        self.url = f"http://{self.host}"
+        self.url = f"{'https' if tls else 'http'}://{self.host}"
         self.log = data.with_name(data.name + ".log")
         self._output = data.with_name(data.name + ".out")
         self._config = data.with_name(data.name + ".toml")
-        self._settings = settings
+        self._settings = {**(settings or {}), "tls": tls} if tls else settings
+        self._tls = tls is not None
         self._workers = workers
         self._env = dict(env or {})
         self._args = list(args)
@@ -117,6 +121,10 @@ class ShoalServer:
         if self._workers is not None:
             command += ["--workers", str(self._workers)]
         return command + self._args
+
+    def printed(self) -> str:
+        """All that the server wrote to stdout, over all starts."""
+        return self._output.read_text(errors="replace")
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -237,6 +245,9 @@ class ShoalServer:
 
     def _ask_ready(self) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        if self._tls:
+            anything = ssl._create_unverified_context()  # noqa: S323 - some tests bring an expired certificate
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=2, context=anything)
         try:
             connection.request("GET", "/readyz")
             return str(connection.getresponse().status)
