@@ -19,7 +19,7 @@ def request(remote: str, *, tls: bool = False, **headers: str) -> web.BaseReques
     made = Mock(spec=web.BaseRequest)
     made.remote = remote
     made.headers = CIMultiDict({name.replace("_", "-"): value for name, value in headers.items()})
-    made.transport.get_extra_info = lambda name: object() if tls and name == "sslcontext" else None
+    made.secure = tls
     return made
 
 
