@@ -4,23 +4,22 @@ Each source is checked alone, so that an error names the file and key, the varia
 the bad value, even where another source would have overridden it.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr
 from pydantic import ValidationError as Invalid
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from registry import signature_settings
 from registry.auth_settings import AuthSettings
 from registry.auth_settings import problems as auth_problems
+from registry.setting_names import fields, is_secret, nearest, siblings
 from registry.setting_types import PositiveSeconds, Seconds, Secret, Section
 from registry.signature_settings import SignatureSettings
 from registry.values import (
@@ -303,7 +302,7 @@ def show(config: Path | None = None, overrides: Mapping[str, object] | None = No
     refuse_open_door(settings)
     _check(settings)
     shown = []
-    for path, field in _fields(Settings):
+    for path, field in fields(Settings):
         origin = next((source.label(path) for source in reversed(sources) if source.holds(path)), "default")
         value = _plain(settings, path)
         if "password" in field.metadata:
@@ -369,17 +368,17 @@ class _Source:
 
     def _problem(self, kind: str, loc: tuple[str, ...], message: str, given: object) -> str:
         if kind == "extra_forbidden":
-            return f"{self.label(loc)}: unknown key{_nearest(loc[-1], _siblings(loc))}"
+            return f"{self.label(loc)}: unknown key{nearest(loc[-1], siblings(Settings, loc))}"
         if kind == "missing":
             return f"{self.label(loc)}: is missing"
-        known = {path for path, _ in _fields(Settings)}
+        known = {path for path, _ in fields(Settings)}
         if loc[0] == "signatures" and len(loc) > 2:  # one of a list of tables, in which nothing is secret
             known |= {(*loc[:2], name) for name in SignatureSettings.model_fields}
         path = loc if loc in known else next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in known), loc)
         expected = message.removeprefix("Value error, ").replace("Input should be", "expected", 1)
         if kind in ("model_type", "model_attributes_type"):
             expected = f"expected a section: [{loc[-1]}] on a line of its own"
-        if isinstance(given, Mapping | list) or _is_secret(loc):  # a table may hold a secret
+        if isinstance(given, Mapping | list) or is_secret(Settings, loc):  # a table may hold a secret
             return f"{self.label(loc)}: {expected}"
         return f"{self.label(path)}: got {without_password(repr(given))}, {expected}"
 
@@ -439,53 +438,11 @@ def _tree(flat: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    known = {_variable(path) for path, _ in _fields(Settings)}
+    known = {_variable(path) for path, _ in fields(Settings)}
     for name in sorted(environment):
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
-            yield f"{name}: unknown variable{_nearest(name.upper(), known)}"
+            yield f"{name}: unknown variable{nearest(name.upper(), known)}"
 
 
 def _variable(path: tuple[str, ...]) -> str:
     return ENV_PREFIX + ENV_DELIMITER.join(path).upper()
-
-
-def _nearest(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(known))}"
-
-
-def _siblings(loc: tuple[str, ...]) -> set[str]:
-    """The keys that are known where the last part of `loc` stands."""
-    return set(_section(loc).model_fields)
-
-
-def _is_secret(loc: tuple[str, ...]) -> bool:
-    """Whether what stands there must not be shown."""
-    field = _section(loc).model_fields.get(loc[-1])
-    return field is not None and "secret" in field.metadata
-
-
-def _section(loc: tuple[str, ...]) -> type[BaseModel]:
-    """The innermost section around the last part of `loc`; numbers in it count the tables of a list."""
-    section: type[BaseModel] = Settings
-    for part in loc[:-1]:
-        field = section.model_fields.get(part)
-        section = (_model_of(field.annotation) if field is not None else None) or section
-    return section
-
-
-def _model_of(annotation: object) -> type[BaseModel] | None:
-    """The section that a field is, or of which it is a list."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
-def _fields(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    for name, field in model.model_fields.items():
-        path = (*above, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields(field.annotation, path)
-        else:
-            yield path, field

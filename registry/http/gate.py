@@ -81,7 +81,7 @@ class AccessGate:
         self._outside = outside
 
     async def admit(self, call: Call, route: Route) -> None:
-        self._limits.take_address(self._addresses.client(call.request))
+        await self._limits.take_address(self._addresses.client(call.request))
         if route.right in _NO_RIGHT:
             return
         table = await self._access.table(looks_once=call.request.method in _READING)
@@ -95,7 +95,7 @@ class AccessGate:
             raise Unauthorized(error.message, challenge(error="invalid_token")) from error
         call.actor = visitor.principal.name
         if not visitor.principal.is_anonymous:
-            self._limits.take_account(call.actor)
+            await self._limits.take_account(call.actor)
         if visitor.has_expired and not route.outlives_token:
             raise Unauthorized("the token has expired", challenge(error="invalid_token"))
         if not _is_enough(visitor, call, route):

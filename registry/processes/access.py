@@ -17,7 +17,7 @@ from registry.domain.access import ANONYMOUS
 from registry.domain.clock import system_clock
 from registry.http.addresses import Addresses
 from registry.http.gate import AccessGate, Gate, Outside
-from registry.http.limits import ClientLimits
+from registry.http.limits import ClientLimits, MostRequests, SharedRates
 from registry.http.router import Call, Route
 from registry.http.tokens import TokenHandlers
 from registry.ports import Access, AccessReader, Changes
@@ -26,15 +26,14 @@ from registry.ports import Access, AccessReader, Changes
 class ProcessAccess:
     """The gate and the token service of a process; `logins` compares passwords, in the node."""
 
-    def __init__(self, settings: Settings, access: Access, reader: AccessReader) -> None:
+    def __init__(self, settings: Settings, access: Access, reader: AccessReader, shared: SharedRates | None) -> None:
         self._settings = settings
         self._access = access
         self._tokens = Tokens(settings.auth.service)
         self._keys = KeyRing(reader)
-        limits, workers = settings.limits, settings.server.workers
-        self._limits = ClientLimits(
-            limits.account_rate / workers, limits.address_rate / workers, limits.burst, limits.uploads, system_clock
-        )
+        asked = settings.limits
+        most = MostRequests(asked.account_rate, asked.address_rate, asked.burst, asked.uploads)
+        self._limits = ClientLimits(most, settings.server.workers, system_clock, shared)
         self._outside = _outside(settings.auth)
         self._addresses = Addresses(settings.server.public_url, settings.server.trusted_proxies)
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, SecretStr
 
 from registry import config
 from registry.config import ConfigError, Settings, load, show
+from registry.setting_names import fields
 from registry.values import (
     Address,
     parse_address,
@@ -27,7 +28,7 @@ from registry.values import (
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for path, _ in config._fields(Settings):
+    for path, _ in fields(Settings):
         monkeypatch.delenv(config._variable(path), raising=False)
 
 

@@ -10,6 +10,7 @@ import pytest
 from registry import config
 from registry.auth_settings import ClaimRule
 from registry.config import ConfigError, Settings, load, show
+from registry.setting_names import fields
 
 OIDC = """
 [[auth.oidc]]
@@ -26,7 +27,7 @@ LDAP = (
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for path, _ in config._fields(Settings):
+    for path, _ in fields(Settings):
         monkeypatch.delenv(config._variable(path), raising=False)
 
 
