@@ -13,7 +13,7 @@ from tests.harness.client import RegistryClient
 from tests.harness.content import small_image
 from tests.harness.process import wait_until
 from tests.harness.redis import RedisServer
-from tests.harness.server import ShoalServer
+from tests.harness.server import Settings, ShoalServer
 
 pytestmark = pytest.mark.require("redis-server")
 
