@@ -20,6 +20,9 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 TAIL_LINES = 40
+_PORT_TRIES = 3
+_IN_USE = "port {port} of 127.0.0.1 is in use"
+_LOOPBACK, _LISTEN = f"{int.from_bytes(bytes((127, 0, 0, 1)), sys.byteorder):08X}", "0A"  # as /proc/net/tcp has them
 
 Value = str | int | float | bool | Sequence[str]
 Entry = dict[str, Any]
@@ -96,9 +99,8 @@ class ShoalServer:
         tls: Mapping[str, str] | None = None,
     ) -> None:
         self.data = data
-        self.port = port or free_port()
-        self.host = f"127.0.0.1:{self.port}"
-        self.url = f"{'https' if tls else 'http'}://{self.host}"
+        self._may_move = port is None
+        self._listen_on(port or free_port())
         self.log = data.with_name(data.name + ".log")
         self._output = data.with_name(data.name + ".out")
         self._config = data.with_name(data.name + ".toml")
@@ -142,9 +144,25 @@ class ShoalServer:
         return self.process.pid
 
     def start(self) -> Self:
-        """Starts the process and waits until /readyz answers 200."""
-        self.spawn()
-        self.wait_ready()
+        """Starts the process and waits until /readyz answers 200.
+
+        A port of our choice may have been taken by somebody else since it was found free: then, at the first start
+        only, another one is tried.
+        """
+        tries = _PORT_TRIES if self._may_move else 1
+        for tries_left in reversed(range(tries)):
+            logged = len(self._log_bytes())
+            self.spawn()
+            try:
+                self.wait_ready()
+                break
+            except ServerError:
+                said = self._log_bytes()[logged:].decode(errors="replace")
+                if not tries_left or _IN_USE.format(port=self.port) not in said:
+                    raise
+                os.truncate(self.log, logged)  # a test that looks for complaints finds none
+                self._listen_on(free_port())
+        self._may_move = False  # clients know the port by now
         return self
 
     def spawn(self) -> None:
@@ -171,7 +189,7 @@ class ShoalServer:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise ServerError(self._story(f"ended with status {self.process.returncode} before it was ready"))
-            answer = self._ask_ready()
+            answer = self._ask_ready() if self._listens() else "nobody of ours listens"
             if answer == "200":
                 return
             time.sleep(0.02)
@@ -211,7 +229,7 @@ class ShoalServer:
 
     def log_text(self) -> str:
         """All that the server wrote to stderr, over all starts."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        return self._log_bytes().decode(errors="replace")
 
     def logged(self) -> list[Entry]:
         """The lines of the log; one that is no JSON object (a traceback) becomes an entry of level "text"."""
@@ -242,6 +260,25 @@ class ShoalServer:
                 self.stop()
         finally:
             self.close()
+
+    def _listen_on(self, port: int) -> None:
+        self.port = port
+        self.host = f"127.0.0.1:{port}"
+        self.url = f"{'https' if self._tls else 'http'}://{self.host}"
+
+    def _log_bytes(self) -> bytes:
+        return self.log.read_bytes() if self.log.exists() else b""
+
+    def _listens(self) -> bool:
+        """Whether it is this process that would be asked: where the port was taken, another Shoal may answer there."""
+        own = Path("/proc", str(self.pid))
+        at = f"{_LOOPBACK}:{self.port:04X}"
+        try:
+            sockets = [line.split() for line in (own / "net" / "tcp").read_text().splitlines()]
+            listening = {f"socket:[{words[9]}]" for words in sockets if words[1] == at and words[3] == _LISTEN}
+            return any(str(file.readlink()) in listening for file in (own / "fd").iterdir())
+        except OSError:  # it ended meanwhile, or closed a file
+            return False
 
     def _ask_ready(self) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
