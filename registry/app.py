@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from ipaddress import ip_address
 from pathlib import Path
@@ -23,7 +23,7 @@ from registry.processes.move_follower import MoveFollower
 from registry.processes.node_parts import NodeParts
 from registry.processes.process import Process
 from registry.processes.signals import stop_and_reload
-from registry.processes.sockets import bind
+from registry.processes.sockets import bind, bind_all
 from registry.processes.storage_move import NodeStorage, move_follower
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
@@ -41,8 +41,7 @@ log = structlog.get_logger(__name__)
 
 _SHORT_GRACE = 300.0  # seconds
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
-_AUDIT_KEPT = 10 * 1024**3  # bytes
-_FIXED_SECTIONS = ("data", "database", "redis")
+_FIXED_SECTIONS = ("data", "tls", "database", "redis")
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
@@ -53,7 +52,7 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         directory = DataDirectory(settings.data, settings.storage.reserve)
         directory.prepare()
         database_of(settings).prepare(may_be_new=directory.is_empty())
-        sockets = [stack.enter_context(bind(settings.server.listen))]
+        sockets = [stack.enter_context(listening) for listening in bind_all(settings.server.listen)]
         metrics_at = settings.server.metrics_listen
         metrics_sockets = [stack.enter_context(bind(metrics_at, "server.metrics_listen"))] if metrics_at else []
         metrics_directory = stack.enter_context(scratch(settings.data / "metrics"))
@@ -83,7 +82,8 @@ async def _node(
         raise StartupError(str(error)) from error
     node = _Node(process, writer, leases, storage, follower, sockets, metrics_sockets, metrics_directory)
     stop, read_again = await node.start()
-    _greet(settings, Address(settings.server.listen.host, sockets[0].getsockname()[1]))
+    ports = [listening.getsockname()[1] for listening in sockets]
+    _greet(settings, [Address(at.host, port) for at, port in zip(settings.server.listen, ports, strict=True)])
     gc.freeze()  # what the start made stays: later collections need not walk it
     while not stop.is_set():
         await _first(stop, read_again)
@@ -112,8 +112,8 @@ class _Node:
         self._leases = leases
         self._storage = storage
         self._follower = follower
-        self._access = NodeAccess(process.access, process.sql, writer)
-        self._audit = AuditLog(process.directory.audit, system_clock, _AUDIT_KEPT)
+        self._access = NodeAccess(process.access, process.sql, writer, process.settings.auth)
+        self._audit = AuditLog(process.directory.audit, system_clock, process.settings.audit.keep)
         self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit)
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
@@ -123,7 +123,7 @@ class _Node:
             self._fronts.append(Front(process.metrics_listener(parts), metrics_sockets, shared=False))
         self._supervisor: Supervisor | None = None
         if process.settings.server.workers == 1:
-            self._fronts.append(Front(self._listener, sockets, shared=False))
+            self._fronts.append(Front(self._listener, sockets, process.door(self._listener), shared=False))
         else:
             self._supervisor = Supervisor(
                 process.settings.server.workers,
@@ -181,12 +181,12 @@ class _Node:
             await front.stop(drain_timeout)
         await self._audit.stop()
         await self._writer.stop()
-        self._access.close()
+        await self._access.close()
         await self._process.close()
 
     async def _announce(self) -> None:
         if (soft_state := self._process.soft_state) is not None:
-            await soft_state.announce(f"{socket.gethostname()}:{self._process.settings.server.listen.port}")
+            await soft_state.announce(f"{socket.gethostname()}:{self._process.settings.server.listen[0].port}")
 
     async def _clear_up(self) -> None:
         """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
@@ -246,16 +246,18 @@ async def _first(*events: asyncio.Event) -> None:
         wait.cancel()
 
 
-def _greet(settings: Settings, address: Address) -> None:
+def _greet(settings: Settings, addresses: Sequence[Address]) -> None:
     """The three lines that a newcomer needs."""
-    shown = address if not _is_any(address.host) else Address(socket.gethostname(), address.port)
-    print(f"Shoal listens on  http://{shown}", flush=True)
+    named = [Address(socket.gethostname(), at.port) if _is_any(at.host) else at for at in addresses]
+    shown = named[0]
+    scheme = "https" if settings.tls.is_on else "http"
+    print(f"Shoal listens on  {', '.join(f'{scheme}://{at}' for at in dict.fromkeys(named))}", flush=True)
     print(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE", flush=True)
     print(f"Data is kept in   {settings.data.resolve()}", flush=True)
     if settings.collect.grace < _SHORT_GRACE:
         log.warning("collect.grace is short: a push that takes longer can lose its blobs", grace=settings.collect.grace)
-    if not address.is_loopback:
-        log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=str(address))
+    if beyond := [str(address) for address in addresses if not address.is_loopback]:
+        log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=", ".join(beyond))
 
 
 def _is_any(host: str) -> bool:

@@ -14,7 +14,7 @@ from registry.commands.options import config_option, json_option, told_plainly
 class _LazyGroup(click.Group):
     """A group that finds some of its commands in modules that are imported only when they are asked for."""
 
-    lazy = ("audit", "backup", "bench", "db", "fsck", "import", "storage")
+    lazy = ("audit", "backup", "bench", "db", "fsck", "import", "storage", "tls")
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *self.lazy})
@@ -48,6 +48,10 @@ class _LazyGroup(click.Group):
             from registry.commands.storage import storage
 
             return storage
+        if cmd_name == "tls":
+            from registry.commands.tls import tls
+
+            return tls
         return super().get_command(ctx, cmd_name)
 
 
@@ -59,12 +63,12 @@ def main() -> None:
 @main.command()
 @config_option
 @click.option("--data", metavar="DIR", help="Where everything is kept.")
-@click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
+@click.option("--listen", metavar="HOST:PORT", multiple=True, help="Where clients connect; may be given again.")
 @click.option("--workers", metavar="N", help="Processes that serve clients.")
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Let everybody push who can connect.")
 @told_plainly
 def serve(
-    config: Path | None, data: str | None, listen: str | None, workers: str | None, allow_anonymous: bool | None
+    config: Path | None, data: str | None, listen: tuple[str, ...], workers: str | None, allow_anonymous: bool | None
 ) -> None:
     """Run the registry until it is told to stop.
 
@@ -75,7 +79,7 @@ def serve(
 
     flags = {
         "data": data,
-        "server.listen": listen,
+        "server.listen": ",".join(listen) or None,
         "server.workers": workers,
         "server.allow_anonymous": allow_anonymous,
     }
@@ -99,7 +103,11 @@ def check(config: Path | None) -> None:
     """Say whether the settings can be used; exit with 2 if not."""
     from registry.config import load
 
-    load(config)
+    settings = load(config)
+
+    from registry.processes.tls import tls_of
+
+    tls_of(settings.tls)
     click.echo("The settings are good.")
 
 

@@ -15,8 +15,8 @@ from aiohttp import web
 from registry.errors import ClientGone, RegistryError, StorageFailure, StorageFull, Unavailable
 from registry.http import auditing, errors
 from registry.http.gate import Gate
-from registry.http.proxies import client_address
-from registry.http.router import Call, Route, Router
+from registry.http.proxies import client_address, is_https
+from registry.http.router import STAY_WITH_HTTPS, Call, Route, Router
 from registry.ports import Audit
 from registry.telemetry.requests import AnsweredRequest
 
@@ -57,14 +57,14 @@ class Dispatcher:
             path = request.rel_url.raw_path
         if "%" in path:
             path = unquote(path)
-        call = Call(request, request_id)
+        call = Call(request, request_id, https=is_https(request, self._trusted_proxies))
         status = _CLIENT_GONE
         try:
             response = await self._answer(call, path)
             status = response.status
             await self._tell(call, status, path)
             if not call.begun:
-                _add_headers(response, path, request_id)
+                _add_headers(response, path, call)
                 if request.method != "HEAD":
                     call.sent = response.content_length or 0
             return response
@@ -121,10 +121,12 @@ class Dispatcher:
         return response
 
 
-def _add_headers(response: web.StreamResponse, path: str, request_id: str) -> None:
+def _add_headers(response: web.StreamResponse, path: str, call: Call) -> None:
     headers = response.headers
-    headers["X-Request-Id"] = request_id
+    headers["X-Request-Id"] = call.id
     headers["Server"] = "Shoal"
     headers["X-Content-Type-Options"] = "nosniff"
+    if call.https:
+        headers["Strict-Transport-Security"] = STAY_WITH_HTTPS
     if path.startswith("/v2") and _API_VERSION not in headers:
         headers[_API_VERSION] = "registry/2.0"

@@ -11,6 +11,9 @@ from aiohttp import web
 from registry.auth.visitor import CLOSED, Visitor
 from registry.errors import EndpointUnknown, MethodNotAllowed
 
+STAY_WITH_HTTPS = "max-age=31536000"
+"""Strict-Transport-Security (RFC 6797, section 6.1): for a year, a browser asks this host by HTTPS alone."""
+
 
 @dataclass(slots=True)
 class Call:
@@ -18,7 +21,7 @@ class Call:
 
     What is filled in on the way is for the logs: the route's label, the repository that the request is about, who
     sent it (`actor`: an account, or what a log may call somebody who is none), the bytes of bodies. `begun`: the
-    handler sends the answer by itself, and has begun to.
+    handler sends the answer by itself, and has begun to. `https`: so the client speaks, to us or to a trusted proxy.
     """
 
     request: web.BaseRequest
@@ -31,6 +34,7 @@ class Call:
     begun: bool = False
     visitor: Visitor = CLOSED
     actor: str = ""
+    https: bool = False
 
 
 RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "known", "none"})

@@ -47,6 +47,7 @@ class TokenHandlers:
         if not name and not password:
             return _answer(call, await self._service.for_nobody(scopes))
         call.actor = await self._service.shown_name(name)
+        self._addresses.check_private(call.request)
         offline = query.get("offline_token", "").lower() in ("true", "1")
         address = self._addresses.client(call.request)
         return _answer(call, await self._service.for_password(name, password, address, scopes, offline=offline))
@@ -59,6 +60,7 @@ class TokenHandlers:
             case "password":
                 name, password = _one(form, "username") or "", _one(form, "password") or ""
                 call.actor = await self._service.shown_name(name)
+                self._addresses.check_private(call.request)
                 offline = _one(form, "access_type") == "offline"
                 address = self._addresses.client(call.request)
                 return _answer(call, await self._service.for_password(name, password, address, scopes, offline=offline))

@@ -11,6 +11,7 @@ from registry.ports.checking import DanglingReference, Inventory, StoredBytes
 from registry.ports.journal import Changes, Journal
 from registry.ports.metadata import BlobLink, MetadataReader, Page, StoredManifest
 from registry.ports.moving import Adopter, MoveReader, Original, Placer, StoredObject
+from registry.ports.signatures import SignaturePolicies
 from registry.ports.uploads import AbandonedUpload, Remains, SessionReader, UploadStore, UploadWriter
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "Remains",
     "Removals",
     "SessionReader",
+    "SignaturePolicies",
     "StoredBlob",
     "StoredBytes",
     "StoredManifest",

@@ -2,53 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
-from registry.auth.identity import PasswordSource
+from registry.auth.foreign_tokens import ForeignTokens
 from registry.auth.issuing import TokenService
 from registry.auth.keys import KeyRing, KeyRotation
 from registry.auth.logins import Logins, NodeLogins
 from registry.auth.passwords import Passwords
+from registry.auth.sources import Sources
 from registry.auth.tokens import REFRESH_LIFETIME, Tokens
+from registry.auth_settings import AuthSettings
 from registry.config import Settings
+from registry.domain.access import ANONYMOUS
 from registry.domain.clock import system_clock
 from registry.http.addresses import Addresses
-from registry.http.gate import AccessGate, Gate
-from registry.http.router import Route
+from registry.http.gate import AccessGate, Gate, Outside
+from registry.http.limits import ClientLimits, MostRequests, SharedRates
+from registry.http.router import Call, Route
 from registry.http.tokens import TokenHandlers
 from registry.ports import Access, AccessReader, Changes
-
-_SERVICE = "shoal"
-_TOKEN_LIFETIME = 300.0  # seconds; docker and podman count any token for a minute, and ask for each operation anew
 
 
 class ProcessAccess:
     """The gate and the token service of a process; `logins` compares passwords, in the node."""
 
-    def __init__(self, settings: Settings, access: Access, reader: AccessReader) -> None:
+    def __init__(self, settings: Settings, access: Access, reader: AccessReader, shared: SharedRates | None) -> None:
         self._settings = settings
         self._access = access
-        self._tokens = Tokens(_SERVICE)
+        self._tokens = Tokens(settings.auth.service)
         self._keys = KeyRing(reader)
+        asked = settings.limits
+        most = MostRequests(asked.account_rate, asked.address_rate, asked.burst, asked.uploads)
+        self._limits = ClientLimits(most, settings.server.workers, system_clock, shared)
+        self._outside = _outside(settings.auth)
         self._addresses = Addresses(settings.server.public_url, settings.server.trusted_proxies)
 
+    def uploading(self, call: Call) -> AbstractContextManager[None]:
+        """Entered while a client sends the bytes of a blob. Raises TooManyRequests."""
+        is_known = call.actor not in ("", ANONYMOUS)
+        return self._limits.uploading(call.actor if is_known else self._addresses.client(call.request))
+
     def gate(self, logins: Logins) -> Gate:
-        return AccessGate(self._access, logins, self._tokens, self._addresses, system_clock, lambda: False)
+        parts = (self._access, logins, self._tokens, self._addresses, self._limits, system_clock)
+        return AccessGate(*parts, self._outside)
 
     def routes(self, logins: Logins) -> list[Route]:
-        service = TokenService(self._access, logins, self._tokens, self._keys, system_clock, _TOKEN_LIFETIME)
+        lifetime = self._settings.auth.token_lifetime
+        service = TokenService(self._access, logins, self._tokens, self._keys, system_clock, lifetime)
         return TokenHandlers(service, self._addresses, self._settings.server.body_timeout).routes()
 
 
 class NodeAccess:
     """What a node has once: the comparing of passwords, and the keys."""
 
-    def __init__(
-        self, access: Access, reader: AccessReader, changes: Changes, sources: Sequence[PasswordSource] = ()
-    ) -> None:
+    def __init__(self, access: Access, reader: AccessReader, changes: Changes, settings: AuthSettings) -> None:
+        """Raises StartupError where a file that is named cannot be used."""
         self._passwords = Passwords()
-        self.logins = NodeLogins(access, self._passwords, sources, system_clock)
+        self._sources = Sources(settings)
+        self.logins = NodeLogins(access, self._passwords, self._sources.passwords, system_clock)
         self.keys = KeyRotation(access, reader, changes, system_clock, REFRESH_LIFETIME)
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        await self._sources.close()
         self._passwords.close()
+
+
+def _outside(settings: AuthSettings) -> Outside:
+    """Raises StartupError where the file of keys cannot be used."""
+    token = settings.token
+    if token.realm:
+        return Outside(True, token.realm, token.service, ForeignTokens(token))
+    return Outside(bool(settings.htpasswd or settings.ldap.url or settings.oidc))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
@@ -19,7 +20,7 @@ from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
 from registry.http.manifests import ManifestHandlers
 from registry.http.redirects import Redirects
-from registry.http.router import Route
+from registry.http.router import Call, Route
 from registry.http.server import Listener
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
@@ -28,11 +29,14 @@ from registry.processes.access import ProcessAccess
 from registry.processes.allocator import keep_buffers
 from registry.processes.node_parts import NodeParts
 from registry.processes.sockets import most_connections
+from registry.processes.tls import tls_of
+from registry.processes.tls_door import TlsDoor
 from registry.services.discovery import DiscoveryService
 from registry.services.leftovers import LeftoverCollector
 from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 from registry.services.push import PushService
+from registry.services.signed_pull import SignatureGate
 from registry.storage.files import DataDirectory
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.cache import CachedReader
@@ -42,7 +46,7 @@ from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.telemetry.requests import AnsweredRequest
-from registry.wiring import boot_of_machine, bucket, database_of, stores_of
+from registry.wiring import boot_of_machine, bucket, database_of, policies_of, stores_of
 
 if TYPE_CHECKING:
     from registry.storage.soft_state import SoftState
@@ -59,6 +63,7 @@ class Process:
 
     def __init__(self, settings: Settings, metrics: Metrics, commits: CommitCounter) -> None:
         keep_buffers()
+        self.tls = tls_of(settings.tls)
         self.metrics = metrics
         self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
@@ -83,9 +88,12 @@ class Process:
             self._former.append(self.stores)  # requests that run go on with it
             self.stores = other
         self.settings = settings
+        if self.tls is not None:
+            self.tls.look(finished=True)
         configure_logs(settings.log.level, settings.log.format)
         self.access_log.close()
         self.access_log = AccessLog(settings.log.level, settings.log.format)
+        self._process_access = ProcessAccess(settings, self.access, self.sql, self.soft_state)
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
         self.blobs = self.stores.served_blobs(self.directory, settings.storage.cache, self.metrics.blob_damaged)
 
@@ -114,7 +122,8 @@ class Process:
         settings, changes = self.settings, parts.changes
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
-        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
+        gate = self._signature_gate()
+        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace, gate)
         push = PushService(self.uploads(changes), self.blobs, self.reader, changes, parts.leases)
         manifests = ManifestService(changes)
         system = self._system(changes)
@@ -122,20 +131,26 @@ class Process:
         redirects = Redirects(storage.redirect, storage.stream_networks, settings.server.trusted_proxies)
         return [
             *ManifestHandlers(pull, manifests, links, timeout).routes(),
-            *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
+            *UploadHandlers(push, links, timeout, self._uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
-            *self._process_access().routes(parts.logins),
+            *self._process_access.routes(parts.logins),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
 
-    def dispatcher(self, routes: Sequence[Route], parts: NodeParts) -> Dispatcher:
-        gate = self._process_access().gate(parts.logins)
-        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies, gate, parts.audit)
+    @contextmanager
+    def _uploading(self, call: Call) -> Iterator[None]:
+        with self._process_access.uploading(call), self.metrics.uploading():
+            yield
 
-    def _process_access(self) -> ProcessAccess:
-        return ProcessAccess(self.settings, self.access, self.sql)
+    def _signature_gate(self) -> SignatureGate | None:
+        policies = policies_of(self.settings)
+        return SignatureGate(self.reader, self.blobs, policies, system_clock) if policies else None
+
+    def dispatcher(self, routes: Sequence[Route], parts: NodeParts) -> Dispatcher:
+        gate = self._process_access.gate(parts.logins)
+        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies, gate, parts.audit)
 
     def listener(self, routes: Sequence[Route], parts: NodeParts) -> Listener:
         server = self.settings.server
@@ -143,6 +158,10 @@ class Process:
         if most < server.max_connections:
             log.warning("the limit of open files allows fewer connections than max_connections", connections=most)
         return Listener(self.dispatcher(routes, parts), most, server.idle_timeout, server.body_timeout)
+
+    def door(self, listener: Listener) -> TlsDoor | None:
+        """How clients get in by TLS; None where they connect without it."""
+        return TlsDoor(listener, self.tls, self.settings.server.idle_timeout) if self.tls else None
 
     def metrics_listener(self, parts: NodeParts) -> Listener:
         return self.listener(self._system(parts.changes).metrics_routes(), parts)
