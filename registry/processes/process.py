@@ -15,6 +15,7 @@ from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
 from registry.errors import StorageFailure
 from registry.http.blobs import BlobHandlers
+from registry.http.control import MOST_CONNECTIONS, ControlGate
 from registry.http.discovery import DiscoveryHandlers
 from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
@@ -125,7 +126,7 @@ class Process:
             *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
-            *self._process_access().routes(logins),
+            *self._process_access().routes(changes, logins),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
@@ -146,6 +147,13 @@ class Process:
 
     def metrics_listener(self, changes: Changes, logins: Logins) -> Listener:
         return self.listener(self._system(changes).metrics_routes(), logins)
+
+    def control_listener(self, changes: Changes, logins: Logins) -> Listener:
+        """The administration alone, for the operator of this machine."""
+        server = self.settings.server
+        routes = self._process_access().api_routes(changes, logins)
+        answer = Dispatcher(routes, self._observe, (), ControlGate())
+        return Listener(answer, MOST_CONNECTIONS, server.idle_timeout, server.body_timeout)
 
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]
