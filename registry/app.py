@@ -16,7 +16,8 @@ from registry import __version__
 from registry.config import Address, ConfigError, Settings
 from registry.domain.clock import system_clock
 from registry.errors import RegistryError, StartupError
-from registry.processes.access import NodeAccess
+from registry.processes.access import NodeAccess, first_account, refuse_open_door
+from registry.processes.control import control_socket
 from registry.processes.front import Front
 from registry.processes.housekeeping import Housekeeping
 from registry.processes.move_follower import MoveFollower
@@ -55,8 +56,9 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         sockets = [stack.enter_context(listening) for listening in bind_all(settings.server.listen)]
         metrics_at = settings.server.metrics_listen
         metrics_sockets = [stack.enter_context(bind(metrics_at, "server.metrics_listen"))] if metrics_at else []
+        control = stack.enter_context(control_socket(settings.data))
         metrics_directory = stack.enter_context(scratch(settings.data / "metrics"))
-        asyncio.run(_node(settings, reload, sockets, metrics_sockets, metrics_directory))
+        asyncio.run(_node(settings, reload, sockets, metrics_sockets, control, metrics_directory))
     return 0
 
 
@@ -65,6 +67,7 @@ async def _node(
     reload: Callable[[], Settings],
     sockets: list[socket.socket],
     metrics_sockets: list[socket.socket],
+    control: list[socket.socket],
     metrics_directory: str,
 ) -> None:
     process = Process(settings, Metrics(Path(metrics_directory), __version__), CommitCounter.create())
@@ -77,13 +80,16 @@ async def _node(
         await follower.follow_at_start()  # the parts below depend on what this chooses
         await process.stores.check_at_start()
         await refuse_unnamed_bucket(process.settings.storage, process.sql)
+        refuse_open_door(process.settings, await process.access.table())
     except (StartupError, RegistryError) as error:
         await process.close()
         raise StartupError(str(error)) from error
-    node = _Node(process, writer, leases, storage, follower, sockets, metrics_sockets, metrics_directory)
+    node = _Node(process, writer, leases, storage, follower, sockets, metrics_sockets, control, metrics_directory)
     stop, read_again = await node.start()
+    has_accounts = not (await process.access.table()).is_empty
     ports = [listening.getsockname()[1] for listening in sockets]
-    _greet(settings, [Address(at.host, port) for at, port in zip(settings.server.listen, ports, strict=True)])
+    addresses = [Address(at.host, port) for at, port in zip(settings.server.listen, ports, strict=True)]
+    _greet(settings, addresses, has_accounts=has_accounts)
     gc.freeze()  # what the start made stays: later collections need not walk it
     while not stop.is_set():
         await _first(stop, read_again)
@@ -105,6 +111,7 @@ class _Node:
         follower: MoveFollower,
         sockets: list[socket.socket],
         metrics_sockets: list[socket.socket],
+        control: list[socket.socket],
         metrics_directory: str,
     ) -> None:
         self._process = process
@@ -118,7 +125,7 @@ class _Node:
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
         self._listener = process.listener(process.routes(parts), parts)
-        self._fronts: list[Front] = []
+        self._fronts = [Front(process.control_listener(parts), control, shared=False)]
         if metrics_sockets:
             self._fronts.append(Front(process.metrics_listener(parts), metrics_sockets, shared=False))
         self._supervisor: Supervisor | None = None
@@ -246,17 +253,27 @@ async def _first(*events: asyncio.Event) -> None:
         wait.cancel()
 
 
-def _greet(settings: Settings, addresses: Sequence[Address]) -> None:
-    """The three lines that a newcomer needs."""
+def _greet(settings: Settings, addresses: Sequence[Address], *, has_accounts: bool) -> None:
+    """The lines that a newcomer needs."""
     named = [Address(socket.gethostname(), at.port) if _is_any(at.host) else at for at in addresses]
     shown = named[0]
     scheme = "https" if settings.tls.is_on else "http"
-    print(f"Shoal listens on  {', '.join(f'{scheme}://{at}' for at in dict.fromkeys(named))}", flush=True)
-    print(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE", flush=True)
-    print(f"Data is kept in   {settings.data.resolve()}", flush=True)
+    lines = [f"Shoal listens on  {', '.join(f'{scheme}://{at}' for at in dict.fromkeys(named))}"]
+    if has_accounts:
+        lines.append(f"Log in            docker login {shown}")
+    lines.append(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE")
+    lines.append(f"Data is kept in   {settings.data.resolve()}")
+    if not has_accounts:
+        lines.append(f"Make an account   {first_account(settings)}  (until then, all may push and delete)")
+    print("\n".join(lines), flush=True)
     if settings.collect.grace < _SHORT_GRACE:
         log.warning("collect.grace is short: a push that takes longer can lose its blobs", grace=settings.collect.grace)
-    if beyond := [str(address) for address in addresses if not address.is_loopback]:
+    if has_accounts and settings.server.allow_anonymous:
+        log.warning(
+            "allow_anonymous has no effect: there are accounts, and `shoal grant set anonymous` opens repositories"
+        )
+    beyond = [str(address) for address in addresses if not address.is_loopback]
+    if beyond and not has_accounts:
         log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=", ".join(beyond))
 
 

@@ -98,6 +98,10 @@ class SizeInvalid(RegistryError):
     code = "SIZE_INVALID"
 
 
+class RequestTooLarge(SizeInvalid):
+    """A body beyond the limit of what it is for."""
+
+
 class PaginationInvalid(RegistryError):
     code = "PAGINATION_NUMBER_INVALID"
 
@@ -178,6 +182,7 @@ class Unauthorized(RegistryError):
     """Nobody knows who asks, or what they showed does not go that far. `challenge`: the header that says what would."""
 
     code = "UNAUTHORIZED"
+    challenge = ""  # one that a worker hears of from its node has none of its own
 
     def __init__(self, message: str, challenge: str = "", detail: Mapping[str, object] | None = None) -> None:
         super().__init__(message, detail)
@@ -213,6 +218,10 @@ class AccessUnknown(RegistryError):
     """There is no such account, group or grant."""
 
     code = "NAME_UNKNOWN"
+
+
+class AccessChanged(Unavailable):
+    """Somebody else changed the record between its reading and its writing."""
 
 
 class AccessExists(RegistryError):

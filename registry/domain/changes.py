@@ -179,7 +179,8 @@ class SetRecord:
 
     `value`: the record as JSON, "" to remove it. `private`: what no journal may show and no reader of records sees.
     `expected`: refused with AccessExists where there is one already and it says "new", with AccessUnknown where there
-    is none and it says "known". Also refused with AccessRefused where nobody would remain to administer.
+    is none and it says "known", with AccessChanged where it is the JSON of a record and another one stands there. Also
+    refused with AccessRefused where nobody would remain to administer.
     """
 
     kind: str

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from registry.api.operation import Administration
+from registry.api.table import OPERATIONS
+from registry.auth.accounts import AccountService
 from registry.auth.foreign_tokens import ForeignTokens
 from registry.auth.issuing import TokenService
 from registry.auth.keys import KeyRing, KeyRotation
@@ -13,11 +16,14 @@ from registry.auth.sources import Sources
 from registry.auth.tokens import REFRESH_LIFETIME, Tokens
 from registry.auth_settings import AuthSettings
 from registry.config import Settings
-from registry.domain.access import ANONYMOUS
+from registry.domain.access import ANONYMOUS, AccessTable
 from registry.domain.clock import system_clock
+from registry.errors import StartupError
 from registry.http.addresses import Addresses
+from registry.http.api import ApiHandlers
 from registry.http.gate import AccessGate, Gate, Outside
 from registry.http.limits import ClientLimits, MostRequests, SharedRates
+from registry.http.links import Links
 from registry.http.router import Call, Route
 from registry.http.tokens import TokenHandlers
 from registry.ports import Access, AccessReader, Changes
@@ -29,12 +35,13 @@ class ProcessAccess:
     def __init__(self, settings: Settings, access: Access, reader: AccessReader, shared: SharedRates | None) -> None:
         self._settings = settings
         self._access = access
+        self._reader = reader
         self._tokens = Tokens(settings.auth.service)
         self._keys = KeyRing(reader)
         asked = settings.limits
         most = MostRequests(asked.account_rate, asked.address_rate, asked.burst, asked.uploads)
         self._limits = ClientLimits(most, settings.server.workers, system_clock, shared)
-        self._outside = _outside(settings.auth)
+        self._outside = _outside(settings)
         self._addresses = Addresses(settings.server.public_url, settings.server.trusted_proxies)
 
     def uploading(self, call: Call) -> AbstractContextManager[None]:
@@ -46,7 +53,18 @@ class ProcessAccess:
         parts = (self._access, logins, self._tokens, self._addresses, self._limits, system_clock)
         return AccessGate(*parts, self._outside)
 
-    def routes(self, logins: Logins) -> list[Route]:
+    def routes(self, changes: Changes, logins: Logins) -> list[Route]:
+        return [*self._token_routes(logins), *self.api_routes(changes, logins)]
+
+    def api_routes(self, changes: Changes, logins: Logins) -> list[Route]:
+        """The administration."""
+        settings = self._settings.server
+        accounts = AccountService(self._access, changes, logins, system_clock)
+        keys = KeyRotation(self._access, self._reader, changes, system_clock, REFRESH_LIFETIME)
+        links = Links(settings.public_url)
+        return ApiHandlers(OPERATIONS, Administration(accounts, keys), links, settings.body_timeout).routes()
+
+    def _token_routes(self, logins: Logins) -> list[Route]:
         lifetime = self._settings.auth.token_lifetime
         service = TokenService(self._access, logins, self._tokens, self._keys, system_clock, lifetime)
         return TokenHandlers(service, self._addresses, self._settings.server.body_timeout).routes()
@@ -67,9 +85,37 @@ class NodeAccess:
         self._passwords.close()
 
 
-def _outside(settings: AuthSettings) -> Outside:
+def _outside(settings: Settings) -> Outside:
     """Raises StartupError where the file of keys cannot be used."""
-    token = settings.token
+    token = settings.auth.token
     if token.realm:
         return Outside(True, token.realm, token.service, ForeignTokens(token))
-    return Outside(bool(settings.htpasswd or settings.ldap.url or settings.oidc))
+    # Where others can connect, the door does not fall open with the deletion of the last account.
+    can_others_connect = not settings.is_loopback and not settings.server.allow_anonymous
+    return Outside(can_others_connect or knows_people(settings.auth))
+
+
+def knows_people(settings: AuthSettings) -> bool:
+    """Whether somebody outside of the registry says who people are."""
+    return bool(settings.htpasswd or settings.ldap.url or settings.oidc or settings.token.realm)
+
+
+def refuse_open_door(settings: Settings, table: AccessTable) -> None:
+    """Raise StartupError if others than this machine could connect, nobody can log in and nobody said that all may."""
+    if (
+        table.is_empty
+        and not knows_people(settings.auth)
+        and not settings.is_loopback
+        and not (settings.server.allow_anonymous)
+    ):
+        open_to_others = next(address for address in settings.server.listen if not address.is_loopback)
+        raise StartupError(
+            f"server.listen: {open_to_others} can be reached from other machines, and there are no accounts: "
+            f"make the first with `{first_account(settings)}`, listen on 127.0.0.1, or let everybody push and delete "
+            "with --allow-anonymous (server.allow_anonymous = true, SHOAL_SERVER__ALLOW_ANONYMOUS=true)"
+        )
+
+
+def first_account(settings: Settings) -> str:
+    """The command that makes it."""
+    return f"shoal user add NAME --admin --data {settings.data}"

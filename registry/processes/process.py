@@ -15,6 +15,7 @@ from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
 from registry.errors import StorageFailure
 from registry.http.blobs import BlobHandlers
+from registry.http.control import MOST_CONNECTIONS, ControlGate
 from registry.http.discovery import DiscoveryHandlers
 from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
@@ -134,7 +135,7 @@ class Process:
             *UploadHandlers(push, links, timeout, self._uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
-            *self._process_access.routes(parts.logins),
+            *self._process_access.routes(changes, parts.logins),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
@@ -165,6 +166,13 @@ class Process:
 
     def metrics_listener(self, parts: NodeParts) -> Listener:
         return self.listener(self._system(parts.changes).metrics_routes(), parts)
+
+    def control_listener(self, parts: NodeParts) -> Listener:
+        """The administration alone, for the operator of this machine."""
+        server = self.settings.server
+        routes = self._process_access.api_routes(parts.changes, parts.logins)
+        answer = Dispatcher(routes, self._observe, (), ControlGate(), parts.audit)
+        return Listener(answer, MOST_CONNECTIONS, server.idle_timeout, server.body_timeout)
 
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]
