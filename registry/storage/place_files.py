@@ -30,7 +30,7 @@ class FilePlacer:
         async def do(work: partial[None]) -> None:
             await in_thread(self._executor, "writing a blob", work)
 
-        self._directory.check_room(blob.size)
+        await do(partial(self._directory.check_room, blob.size))
         stage = partial(StagedFile, self._directory.uploads, blob.digest.algorithm)
         with await in_thread(self._executor, "writing a blob", stage) as staged:
             async for chunk in chunks:

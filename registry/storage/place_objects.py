@@ -9,11 +9,11 @@ from functools import partial
 
 from registry.domain.parts import part_size
 from registry.domain.upload import StagedPart, check_digest, object_key
-from registry.errors import SizeInvalid
+from registry.errors import SizeInvalid, Unavailable
 from registry.ports import StoredBlob
 from registry.storage import hashing
-from registry.storage.files import DataDirectory, in_thread
-from registry.storage.s3.client import S3Client
+from registry.storage.files import DataDirectory, in_thread, translated
+from registry.storage.s3.client import NoSuchMultipartError, S3Client
 from registry.storage.spool import SpooledPart
 
 
@@ -38,6 +38,9 @@ class ObjectPlacer:
                 async for chunk in chunks:
                     await placing.take(chunk)
                 await placing.end()
+            except NoSuchMultipartError as error:  # a rule of the bucket, or an operator, has removed it
+                said = {"error": "NoSuchUpload", "digest": str(blob.digest)}
+                raise Unavailable("the object store has given up the upload of a blob; try again", said) from error
             except BaseException:
                 await placing.give_up()
                 raise
@@ -53,7 +56,7 @@ class _Placing:
         self._blob = blob
         self._hash = hashing.start(blob.digest.algorithm)
         self._size = 0
-        self._part = SpooledPart(directory)
+        self._part = self._new_part()
         self._parts: list[StagedPart] = []
         self._multipart = ""
 
@@ -78,7 +81,11 @@ class _Placing:
         sent = await self._client.upload_part(self._blob.location, self._multipart, number, self._part.body)
         self._parts.append(sent)
         self._part.close()
-        self._part = SpooledPart(self._directory)
+        self._part = self._new_part()
+
+    def _new_part(self) -> SpooledPart:
+        with translated("spooling a blob"):
+            return SpooledPart(self._directory)
 
     async def end(self) -> None:
         """Raises DigestInvalid, SizeInvalid; nothing can be seen then."""
