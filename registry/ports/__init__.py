@@ -8,7 +8,7 @@ from registry.ports.blobs import BlobFile, BlobStore, BlobStream, Leases, Remova
 from registry.ports.checking import DanglingReference, Inventory, StoredBytes
 from registry.ports.journal import Changes, Journal
 from registry.ports.metadata import BlobLink, MetadataReader, Page, StoredManifest
-from registry.ports.moving import Adopter, MoveReader, Original, Placer, StoredObject
+from registry.ports.moving import Adopter, MoveReader, Original, Placer, StoredObject, planned
 from registry.ports.uploads import AbandonedUpload, Remains, SessionReader, UploadStore, UploadWriter
 
 __all__ = [
@@ -37,5 +37,6 @@ __all__ = [
     "StoredObject",
     "UploadStore",
     "UploadWriter",
+    "planned",
     "reading",
 ]

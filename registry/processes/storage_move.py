@@ -18,8 +18,6 @@ from registry.services.move import Mover
 
 log = structlog.get_logger(__name__)
 
-_KEEP_EVERY = 60.0  # seconds
-
 
 class NodeStorage:
     """The [storage] of a node: while a move goes on it is that of the move, whatever the file of the node says."""
@@ -61,7 +59,7 @@ def move_follower(process: Process, changes: Changes, leases: Leases, move: Node
     def mover(on_progress: Callable[[StorageMove], object]) -> Mover:
         blobs = process.stores.blobs(process.directory, process.metrics.blob_damaged)
         placer = process.stores.placer(process.directory)
-        keep_every = min(process.settings.collect.leftovers / 4, _KEEP_EVERY)
+        keep_every = process.settings.collect.keep_plans_every
         return Mover(process.sql, changes, blobs, placer, leases, keep_every, on_progress)
 
     host, data = here(process.settings.data)

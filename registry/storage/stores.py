@@ -49,8 +49,11 @@ class Stores(Protocol):
         """What puts blobs that come from elsewhere where new ones go."""
         ...
 
-    def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
-        """What makes a file or an object of somebody else's a blob without copying it through this process."""
+    def adopter(self, directory: DataDirectory, changes: Changes, keep_every: float) -> Adopter:
+        """What makes a file or an object of somebody else's a blob without copying it through this process.
+
+        `keep_every`: seconds, as for registry.ports.planned.
+        """
         ...
 
 
@@ -94,7 +97,7 @@ class FileStores:
     def placer(self, directory: DataDirectory) -> Placer:
         return FilePlacer(directory, self._executor)
 
-    def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
+    def adopter(self, directory: DataDirectory, changes: Changes, _keep_every: float) -> Adopter:
         return FileAdopter(directory, self._executor, self._boot, changes)
 
 
@@ -158,9 +161,9 @@ class BucketStores:
             return self._files.placer(directory)
         return ObjectPlacer(self._client, directory, self._executor)
 
-    def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
+    def adopter(self, directory: DataDirectory, changes: Changes, keep_every: float) -> Adopter:
         from registry.storage.adopt_objects import ObjectAdopter
 
         if not self._into_bucket:
-            return self._files.adopter(directory, changes)
-        return ObjectAdopter(self._client, self._endpoint, self.inspection(directory), changes)
+            return self._files.adopter(directory, changes, keep_every)
+        return ObjectAdopter(self._client, self._endpoint, self.inspection(directory), changes, keep_every)

@@ -6,9 +6,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from registry.domain.changes import LinkBlob
+import pytest
+
+from registry.domain.changes import ForgetLeftovers, LinkBlob
 from registry.domain.move import MoveState, StorageMove
 from registry.domain.upload import Leftover, object_key
+from registry.errors import Unavailable
 from registry.ports import StoredBlob
 from registry.services.leases import LocalLeases
 from registry.services.leftovers import LeftoverCollector
@@ -68,3 +71,21 @@ async def test_an_object_that_takes_long_to_make_is_not_left_over() -> None:
     assert stored is not None
     assert stored.location.startswith("blobs/")
     assert list(await metadata.leftovers(time.time() + 1)) == []
+
+
+async def test_an_object_that_was_collected_while_it_was_made_is_told() -> None:
+    """And not passed over: the move would end without it."""
+    metadata, store = MemoryMetadata(time.time), MemoryStreams()
+    blob = store.add(b"content")
+    await metadata.submit(LinkBlob("repo", str(blob.digest), blob.size))
+
+    class Collected(Bucket):
+        async def place(self, blob: StoredBlob, chunks: AsyncIterator[bytes]) -> None:
+            await super().place(blob, chunks)
+            await metadata.submit(ForgetLeftovers(tuple(await metadata.leftovers(time.time() + 1))))
+
+    mover = Mover(metadata, metadata, store, Collected(), LocalLeases(), 60.0, lambda _move: None)
+    with pytest.raises(ExceptionGroup) as caught:
+        await mover.run(StorageMove("id", "shoal.toml", True, "node", "host", "data", time.time(), MoveState.MOVING))
+    assert isinstance(caught.value.exceptions[0], Unavailable)
+    assert await metadata.stored(str(blob.digest)) == StoredBlob(blob.digest, blob.size)
