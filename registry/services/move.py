@@ -15,11 +15,12 @@ from dataclasses import replace
 
 from registry.domain.changes import MoveBlob
 from registry.domain.move import StorageMove
-from registry.errors import BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure, StoreRefused, Unavailable
+from registry.errors import BlobDamaged, BlobUnknown, DigestInvalid, SizeInvalid, Unavailable
 from registry.ports import BlobStore, Changes, Leases, MoveReader, Placer, StoredBlob, planned, reading
 
 _AT_ONCE = 4
-_DAMAGED = (BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure)
+# Of the blob itself. What a store or a disk refuses says nothing of it.
+_DAMAGED = (BlobUnknown, BlobDamaged, DigestInvalid, SizeInvalid)
 
 
 class Mover:
@@ -50,7 +51,7 @@ class Mover:
     async def run(self, move: StorageMove) -> StorageMove:
         """Rounds until one finds nothing left but blobs that cannot be moved; these are the problems.
 
-        Raises Unavailable, StorageFull, StoreRefused; what was moved by then stays so.
+        Raises Unavailable, StorageFull, StorageFailure; what was moved by then stays so.
         """
         left = await self._reader.misplaced_count(move.into_bucket)
         move = replace(move, expected=move.blobs + left, problems={})
@@ -72,8 +73,6 @@ class Mover:
         async with self._slots:
             try:
                 return await self._move(blob)
-            except StoreRefused:
-                raise  # keys or rights are wrong, and no blob is damaged
             except _DAMAGED as error:
                 if await self._reader.stored(str(blob.digest)) == blob:
                     problems[str(blob.digest)] = error.message

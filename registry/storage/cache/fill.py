@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import structlog
 
-from registry.errors import RegistryError, StorageFailure, Unavailable
+from registry.errors import BlobDamaged, RegistryError, Unavailable
 from registry.ports import BlobFile, BlobStream, StoredBlob, reading
 from registry.storage.cache.counts import CacheCounts
 from registry.storage.cache.directory import CacheDirectory
@@ -180,7 +180,7 @@ class Fill:
     async def _copy(self, file: FillingFile) -> None:
         """Read the store from where the file ends.
 
-        Raises StorageFailure where the bytes are not what the digest names, and Unavailable where it need not be the
+        Raises BlobDamaged where the bytes are not what the digest names, and Unavailable where it need not be the
         store that has given others.
         """
         blob, running, last = self._blob, hashlib.new(self._blob.digest.algorithm), b""
@@ -201,7 +201,7 @@ class Fill:
             if begun:
                 raise Unavailable("a copy of this blob was damaged while it was made; try again")
             log.error("blob is damaged: what its store gives has changed", digest=str(blob.digest), size=written)
-            raise StorageFailure("the bytes of this blob were changed; push it again", {"digest": str(blob.digest)})
+            raise BlobDamaged("the bytes of this blob were changed; push it again", {"digest": str(blob.digest)})
         await self._on_disk("writing", partial(file.append, last))
         with suppress(CacheUnusableError):  # then it is not kept, but who reads it now has all of it
             self.published = await self._on_disk("renaming", partial(self._directory.publish, file))

@@ -15,14 +15,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from registry.errors import BlobUnknown, RegistryError, StorageFailure, StorageFull, Unavailable
+from registry.errors import (
+    BlobDamaged,
+    BlobUnknown,
+    RegistryError,
+    StorageFailure,
+    StorageFull,
+    StoreRefused,
+    Unavailable,
+)
 from registry.storage.files import try_lock, write_all
 
 SUFFIX = ".filling"
 _LONGEST_ERROR = 64 * 1024
 _SLICE = 1024 * 1024
 _KINDS: dict[str, type[RegistryError]] = {
-    kind.__name__: kind for kind in (BlobUnknown, StorageFailure, StorageFull, Unavailable)
+    kind.__name__: kind for kind in (BlobDamaged, BlobUnknown, StorageFailure, StorageFull, StoreRefused, Unavailable)
 }
 
 Identity = tuple[int, int, int]

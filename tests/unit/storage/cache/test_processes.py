@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.errors import BlobUnknown, RegistryError, StorageFailure, Unavailable
+from registry.errors import BlobDamaged, BlobUnknown, RegistryError, StorageFailure, Unavailable
 from registry.ports import StoredBlob
 from registry.storage.cache.cached_blobs import CachedBlobs
 from registry.storage.files import write_all
@@ -92,7 +92,7 @@ async def test_never_see_wrong_bytes_as_the_whole(
     await asyncio.sleep(0.3)
     gate.open()
     results = await asyncio.gather(*readers, return_exceptions=True)
-    assert [type(result) for result in results] == [StorageFailure] * 3
+    assert [type(result) for result in results] == [BlobDamaged] * 3
     assert all(0 < sum(map(len, one)) < SIZE for one in got)
     assert 0 < max(lengths) < SIZE, "not even for a moment"
     assert len(store.reads) == 1
