@@ -41,6 +41,10 @@ class Placer(Protocol):
         """The location for a new blob; `name`: unique, for a store that does not name blobs by their digest."""
         ...
 
+    async def check(self) -> None:
+        """Put something small there, and remove it again."""
+        ...
+
     async def has(self, blob: StoredBlob) -> bool:
         """Whether a blob of this size is at its location."""
         ...

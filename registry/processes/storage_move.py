@@ -49,6 +49,18 @@ class NodeStorage:
         except (ConfigError, StartupError) as error:
             log.error("the settings were not read again: they have an error", error=str(error))
 
+    async def fall_back(self, move: StorageMove) -> None:
+        """Read both stores on after a move has failed, new blobs going where they went before. Raises StartupError."""
+        try:
+            own = self._reload().storage
+        except ConfigError as error:
+            raise StartupError(str(error)) from error
+        if self._storage is None and own.bucket:
+            return  # this node was started after that, with a file of its own that names both
+        storage = self._storage or storage_of(Path(move.settings), self._process.settings)
+        self._storage = storage.model_copy(update={"kind": own.kind})
+        await self._use(self._storage)
+
     async def _use(self, storage: StorageSettings) -> None:
         self._process.configure(self._process.settings.model_copy(update={"storage": storage}))
         if self.use_settings is not None:
@@ -64,4 +76,4 @@ def move_follower(process: Process, changes: Changes, leases: Leases, move: Node
 
     host, data = here(process.settings.data)
     node = node_of(process.settings.data)
-    return MoveFollower(process.sql, changes, node, f"{data} on {host}", move.take_over, move.give_back, mover)
+    return MoveFollower(process.sql, changes, node, f"{data} on {host}", move, mover)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import closing
@@ -27,6 +28,11 @@ class ObjectPlacer:
 
     def new_location(self, name: str) -> str:
         return object_key(name)
+
+    async def check(self) -> None:
+        key = f"checks/{uuid.uuid4().hex}"
+        await self._client.put(key, b"to be removed")
+        await self._client.delete(key)
 
     async def has(self, blob: StoredBlob) -> bool:
         return await self._client.head(blob.location) == blob.size

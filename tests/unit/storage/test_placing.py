@@ -85,3 +85,13 @@ async def test_a_disk_is_asked_for_its_room_in_a_thread_and_may_fail(
     assert threading.current_thread() not in asked
     with pytest.raises(StorageFull):
         await FilePlacer(DataDirectory(directory.root, 2**62), executor).place(BLOB, chunks())
+
+
+async def test_a_disk_is_tried_and_nothing_left(directory: DataDirectory, executor: ThreadPoolExecutor) -> None:
+    before = sorted(directory.root.rglob("*"))
+    await FilePlacer(directory, executor).check()
+    assert sorted(directory.root.rglob("*")) == before
+    (directory.root / "blobs").rename(directory.root / "not-mounted")
+    with pytest.raises(StorageFailure):
+        await FilePlacer(directory, executor).check()
+    assert list(directory.uploads.iterdir()) == []
