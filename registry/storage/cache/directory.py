@@ -7,7 +7,8 @@ lock                         held (flock) while room is made
 The directory itself is the bookkeeping: whoever wants room holds the lock, looks at all files and removes those
 that were unused for longest, so the bound holds over all processes. A file that is being filled is locked by
 who fills it; one that nobody has locked is left over from a process that died. Who wants that blob goes on with it, and
-whoever makes room removes it. Nothing is synced to the disk: what a power loss damages is found when the file is used.
+whoever makes room removes it after some seconds. Nothing is synced to the disk: what a power loss damages is found when
+the file is used.
 
 The bound counts names. A file that is removed while a client still reads it takes its disk until that ends.
 """
@@ -36,6 +37,7 @@ from registry.storage.files import DataDirectory
 log = structlog.get_logger(__name__)
 
 _LOCK = "lock"
+_LEFT_FOR = 10.0  # seconds
 _SLICE = 1024 * 1024
 
 
@@ -162,11 +164,15 @@ class CacheDirectory:
                     continue
                 if not entry.name.endswith(filling.SUFFIX):
                     kept.append(CachedFile(entry.name, found.st_size, found.st_atime_ns))
-                elif filling.is_left_over(entry.path):
+                elif filling.is_left_over(entry.path) and self._is_forsaken(found.st_mtime):
                     Path(entry.path).unlink(missing_ok=True)
                 else:
                     growing += filling.whole_size(entry.name)
         return kept, growing
+
+    def _is_forsaken(self, written: float) -> bool:
+        """Those who followed a process that died go on with its file within a moment, if they are let."""
+        return not self.room.bound or abs(time.time() - written) > _LEFT_FOR
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -178,8 +178,12 @@ class TestRestart:
         tmp_path: Path,
     ) -> None:
         await read(cache, blob)
-        (tmp_path / "cache" / f"sha256-{'0' * 64}.abcd.filling").write_bytes(b"of a process that died")
+        left = tmp_path / "cache" / f"sha256-{'0' * 64}.1000.filling"
+        left.write_bytes(b"of a process that died")
         other = new_cache()
+        other.tidy()
+        assert left.exists(), "those who followed it may be about to go on with it"
+        os.utime(left, (0, 0))
         other.tidy()
         assert names(tmp_path) == [f"sha256-{blob.digest.hex}"]
         assert await read(other, blob) == CONTENT
