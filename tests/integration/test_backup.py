@@ -194,33 +194,6 @@ class TestDamage:
         assert list(restored["problems"]) == [lost]
         assert [finding["what"] for finding in fsck(tmp_path / "new", status=1)] == [lost]
 
-    def test_folders_that_are_not_there_are_no_loss(self, filled: tuple[Path, Holdings], tmp_path: Path) -> None:
-        """Their disk is not mounted: nothing is published, and the next run does it."""
-        data = shutil.copytree(filled[0], tmp_path / "data", symlinks=True)
-        words = ("backup", "create", "--to", tmp_path / "backup", "--data", data)
-        (data / "blobs").rename(tmp_path / "elsewhere")
-        assert "is their disk mounted?" in refused(*words)
-        assert list((tmp_path / "backup" / "snapshots").iterdir()) == []
-        (tmp_path / "elsewhere").rename(data / "blobs")
-        assert told(*words)["problems"] == {}
-
-    @pytest.mark.parametrize("error", [errno.EACCES, errno.EIO])
-    def test_a_disk_that_refuses_is_no_loss_and_one_that_has_lost_a_blob_is(
-        self, error: int, filled: tuple[Path, Holdings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def failing(_descriptor: int, _size: int, _position: int) -> bytes:
-            raise OSError(error, os.strerror(error))
-
-        words = ("backup", "create", "--to", tmp_path / "backup", "--data", filled[0])
-        with monkeypatch.context() as patched:
-            patched.setattr("registry.ports.blobs.os.pread", failing)
-            if error == errno.EACCES:
-                assert "cannot be read (Permission denied)" in refused(*words)
-            else:
-                assert len(told(*words, status=1)["problems"]) > 10
-        assert len(list((tmp_path / "backup" / "snapshots").iterdir())) == (error == errno.EIO)
-        assert told(*words)["problems"] == {}
-
 
 class TestKilled:
     def test_while_it_copies_it_goes_on_where_it_was(self, filled: tuple[Path, Holdings], tmp_path: Path) -> None:
