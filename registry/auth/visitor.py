@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from registry.domain.access import NOBODY, RIGHTS, AccessTable, Principal
 
-CATALOG, ADMIN = "catalog", "admin"
+CATALOG, ADMIN = "registry catalog", "registry admin"
+"""Scopes that are no repository's; there may be repositories named catalog and admin, and none with a blank."""
 Scopes = Mapping[str, frozenset[str]]
-"""What a token is for: rights by the name of a repository, and `catalog` or `admin` by themselves."""
+"""What a token is for: rights by the name of a repository, and CATALOG or ADMIN by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
