@@ -7,7 +7,6 @@ import gc
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
-from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -16,18 +15,21 @@ from registry import __version__
 from registry.config import Address, ConfigError, Settings
 from registry.domain.clock import system_clock
 from registry.errors import RegistryError, StartupError
-from registry.processes.access import NodeAccess, first_account, refuse_open_door
+from registry.processes.access import NodeAccess
 from registry.processes.control import control_socket
 from registry.processes.front import Front
+from registry.processes.greeting import greet, refuse_open_door
 from registry.processes.housekeeping import Housekeeping
 from registry.processes.move_follower import MoveFollower
+from registry.processes.node_parts import NodeParts
 from registry.processes.process import Process
 from registry.processes.signals import stop_and_reload
-from registry.processes.sockets import bind
+from registry.processes.sockets import bind, bind_all
 from registry.processes.storage_move import NodeStorage, move_follower
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.leases import LocalLeases
+from registry.storage.audit_log import AuditLog
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata.commits import CommitCounter
@@ -38,9 +40,8 @@ from registry.wiring import database_of, refuse_unnamed_bucket
 
 log = structlog.get_logger(__name__)
 
-_SHORT_GRACE = 300.0  # seconds
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
-_FIXED_SECTIONS = ("data", "database", "redis")
+_FIXED_SECTIONS = ("data", "tls", "database", "redis")
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
@@ -51,7 +52,7 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         directory = DataDirectory(settings.data, settings.storage.reserve)
         directory.prepare()
         database_of(settings).prepare(may_be_new=directory.is_empty())
-        sockets = [stack.enter_context(bind(settings.server.listen))]
+        sockets = [stack.enter_context(listening) for listening in bind_all(settings.server.listen)]
         metrics_at = settings.server.metrics_listen
         metrics_sockets = [stack.enter_context(bind(metrics_at, "server.metrics_listen"))] if metrics_at else []
         control = stack.enter_context(control_socket(settings.data))
@@ -84,8 +85,9 @@ async def _node(
         raise StartupError(str(error)) from error
     node = _Node(process, writer, leases, storage, follower, sockets, metrics_sockets, control, metrics_directory)
     stop, read_again = await node.start()
-    has_accounts = not (await process.access.table()).is_empty
-    _greet(settings, Address(settings.server.listen.host, sockets[0].getsockname()[1]), has_accounts=has_accounts)
+    ports = [listening.getsockname()[1] for listening in sockets]
+    addresses = [Address(at.host, port) for at, port in zip(settings.server.listen, ports, strict=True)]
+    greet(settings, addresses, is_open=await process.is_open())
     gc.freeze()  # what the start made stays: later collections need not walk it
     while not stop.is_set():
         await _first(stop, read_again)
@@ -115,16 +117,18 @@ class _Node:
         self._leases = leases
         self._storage = storage
         self._follower = follower
-        self._access = access = NodeAccess(process.access, process.sql, writer)
+        self._access = NodeAccess(process.access, process.sql, writer, process.settings.auth)
+        self._audit = AuditLog(process.directory.audit, system_clock, process.settings.audit.keep)
+        self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit)
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
-        self._listener = process.listener(process.routes(writer, leases, access.logins), access.logins)
-        self._fronts = [Front(process.control_listener(writer, access.logins), control, shared=False)]
+        self._listener = process.listener(process.routes(parts), parts)
+        self._fronts = [Front(process.control_listener(parts), control, shared=False)]
         if metrics_sockets:
-            self._fronts.append(Front(process.metrics_listener(writer, access.logins), metrics_sockets, shared=False))
+            self._fronts.append(Front(process.metrics_listener(parts), metrics_sockets, shared=False))
         self._supervisor: Supervisor | None = None
         if process.settings.server.workers == 1:
-            self._fronts.append(Front(self._listener, sockets, shared=False))
+            self._fronts.append(Front(self._listener, sockets, process.door(self._listener), shared=False))
         else:
             self._supervisor = Supervisor(
                 process.settings.server.workers,
@@ -132,9 +136,8 @@ class _Node:
                 lambda: process.settings.model_dump_json(),  # noqa: PLW0108 - the settings may be others by then
                 metrics_directory,
                 process.commits.descriptor,
-                self._writer,
-                self._leases,
-                access.logins,
+                parts,
+                leases,
                 process.metrics.worker_died,
             )
         self._background: list[asyncio.Task[None]] = []
@@ -143,6 +146,7 @@ class _Node:
         """Begin to serve; the events of signals.stop_and_reload."""
         process = self._process
         self._writer.start()
+        self._audit.start()
         await self._access.keys.rotate_if_due()
         events = stop_and_reload()
         if self._supervisor is not None:
@@ -162,9 +166,7 @@ class _Node:
 
     async def _use_settings(self) -> None:
         process = self._process
-        self._listener.answer = process.dispatcher(
-            process.routes(self._writer, self._leases, self._access.logins), self._access.logins
-        )
+        self._listener.answer = process.dispatcher(process.routes(self._parts), self._parts)
         self._housekeeping.change_interval(process.settings.collect.interval)
         if self._supervisor is not None:
             await self._supervisor.reload()
@@ -182,13 +184,14 @@ class _Node:
             await self._supervisor.stop(drain_timeout)
         for front in self._fronts:
             await front.stop(drain_timeout)
+        await self._audit.stop()
         await self._writer.stop()
-        self._access.close()
+        await self._access.close()
         await self._process.close()
 
     async def _announce(self) -> None:
         if (soft_state := self._process.soft_state) is not None:
-            await soft_state.announce(f"{socket.gethostname()}:{self._process.settings.server.listen.port}")
+            await soft_state.announce(f"{socket.gethostname()}:{self._process.settings.server.listen[0].port}")
 
     async def _clear_up(self) -> None:
         """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
@@ -246,31 +249,3 @@ async def _first(*events: asyncio.Event) -> None:
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
-
-
-def _greet(settings: Settings, address: Address, *, has_accounts: bool) -> None:
-    """The lines that a newcomer needs."""
-    shown = address if not _is_any(address.host) else Address(socket.gethostname(), address.port)
-    lines = [f"Shoal listens on  http://{shown}"]
-    if has_accounts:
-        lines.append(f"Log in            docker login {shown}")
-    lines.append(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE")
-    lines.append(f"Data is kept in   {settings.data.resolve()}")
-    if not has_accounts:
-        lines.append(f"Make an account   {first_account(settings)}  (until then, all may push and delete)")
-    print("\n".join(lines), flush=True)
-    if settings.collect.grace < _SHORT_GRACE:
-        log.warning("collect.grace is short: a push that takes longer can lose its blobs", grace=settings.collect.grace)
-    if has_accounts and settings.server.allow_anonymous:
-        log.warning(
-            "allow_anonymous has no effect: there are accounts, and `shoal grant set anonymous` opens repositories"
-        )
-    if not has_accounts and not address.is_loopback:
-        log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=str(address))
-
-
-def _is_any(host: str) -> bool:
-    try:
-        return ip_address(host).is_unspecified
-    except ValueError:
-        return False

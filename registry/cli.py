@@ -12,6 +12,7 @@ from registry import __version__
 from registry.commands.options import config_option, json_option, told_plainly
 
 _LAZY = {
+    "audit": "registry.commands.audit:audit",
     "backup": "registry.commands.backup:backup",
     "bench": "benchmarks.cli:bench",
     "db": "registry.commands.db:db",
@@ -21,6 +22,7 @@ _LAZY = {
     "import": "registry.commands.imports:import_group",
     "robot": "registry.commands.robot:robot",
     "storage": "registry.commands.storage:storage",
+    "tls": "registry.commands.tls:tls",
     "token": "registry.commands.token:token",
     "user": "registry.commands.user:user",
 }
@@ -48,12 +50,12 @@ def main() -> None:
 @main.command()
 @config_option
 @click.option("--data", metavar="DIR", help="Where everything is kept.")
-@click.option("--listen", metavar="HOST:PORT", help="Where clients connect.")
+@click.option("--listen", metavar="HOST:PORT", multiple=True, help="Where clients connect; may be given again.")
 @click.option("--workers", metavar="N", help="Processes that serve clients.")
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Let everybody push who can connect.")
 @told_plainly
 def serve(
-    config: Path | None, data: str | None, listen: str | None, workers: str | None, allow_anonymous: bool | None
+    config: Path | None, data: str | None, listen: tuple[str, ...], workers: str | None, allow_anonymous: bool | None
 ) -> None:
     """Run the registry until it is told to stop.
 
@@ -64,7 +66,7 @@ def serve(
 
     flags = {
         "data": data,
-        "server.listen": listen,
+        "server.listen": ",".join(listen) or None,
         "server.workers": workers,
         "server.allow_anonymous": allow_anonymous,
     }
@@ -88,7 +90,11 @@ def check(config: Path | None) -> None:
     """Say whether the settings can be used; exit with 2 if not."""
     from registry.config import load
 
-    load(config)
+    settings = load(config)
+
+    from registry.processes.tls import tls_of
+
+    tls_of(settings.tls)
     click.echo("The settings are good.")
 
 

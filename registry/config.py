@@ -4,7 +4,6 @@ Each source is checked alone, so that an error names the file and key, the varia
 the bad value, even where another source would have overridden it.
 """
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -13,20 +12,25 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, PlainValidator, SecretStr
+from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer, PlainValidator, SecretStr
 from pydantic import ValidationError as Invalid
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from registry import signature_settings
+from registry.auth_settings import AuthSettings
+from registry.auth_settings import problems as auth_problems
+from registry.setting_names import fields, is_secret, nearest, siblings
+from registry.setting_types import PositiveSeconds, Seconds, Secret, Section
+from registry.signature_settings import SignatureSettings
 from registry.values import (
     Address,
     parse_address,
+    parse_addresses,
     parse_bytes,
     parse_database_url,
     parse_networks,
     parse_public_url,
     parse_redis_url,
-    parse_seconds,
     without_password,
 )
 
@@ -64,6 +68,11 @@ def _absent_if_empty(value: object) -> object:
 
 _AsText = PlainSerializer(str, when_used="json")
 ListenAddress = Annotated[Address, PlainValidator(parse_address), _AsText]
+ListenAddresses = Annotated[
+    tuple[Address, ...],
+    PlainValidator(parse_addresses),
+    PlainSerializer(lambda addresses: [str(address) for address in addresses], when_used="json"),
+]
 PublicUrl = Annotated[str, PlainValidator(parse_public_url)]
 Networks = Annotated[
     tuple[IPv4Network | IPv6Network, ...],
@@ -73,23 +82,23 @@ Networks = Annotated[
 # A URL may hold a password, which is not shown.
 DatabaseUrl = Annotated[str, PlainValidator(parse_database_url), "password"]
 RedisUrl = Annotated[str, PlainValidator(parse_redis_url), "password"]
-Seconds = Annotated[float, BeforeValidator(parse_seconds)]
-PositiveSeconds = Annotated[Seconds, Field(gt=0)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Count = Annotated[int, BeforeValidator(_whole_number)]
 
 
-Secret = Annotated[SecretStr, PlainSerializer(lambda secret: secret.get_secret_value(), when_used="json")]
+def _tables(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError("expected policies in the file of settings, each under a line [[signatures]]")
+    return value
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+Policies = Annotated[tuple[SignatureSettings, ...], BeforeValidator(_tables)]
 
 
-class ServerSettings(_Section):
+class ServerSettings(Section):
     """How clients reach the registry, and how long it waits for them (times in seconds)."""
 
-    listen: ListenAddress = Address("127.0.0.1", 5000)
+    listen: ListenAddresses = (Address("127.0.0.1", 5000),)
     workers: Count = Field(default=1, ge=1, le=64)
     allow_anonymous: bool = False
     public_url: Annotated[PublicUrl | None, BeforeValidator(_absent_if_empty)] = None
@@ -103,7 +112,20 @@ class ServerSettings(_Section):
     max_connections: Count = Field(default=4096, ge=1)
 
 
-class StorageSettings(_Section):
+class TlsSettings(Section):
+    """Files in PEM: the server's certificate (its own one first), its key, and the authorities of clients."""
+
+    cert: str = ""
+    key: str = ""
+    client_ca: str = ""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether clients connect by TLS."""
+        return bool(self.cert)
+
+
+class StorageSettings(Section):
     """Where blobs are kept: files in the data directory, or objects in a bucket."""
 
     kind: Literal["files", "s3"] = "files"
@@ -128,25 +150,25 @@ class StorageSettings(_Section):
     cache: Bytes = 0
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """Where the metadata is kept: a Postgres, or (with an empty url) SQLite in the data directory."""
 
     url: DatabaseUrl = ""
 
 
-class RedisSettings(_Section):
+class RedisSettings(Section):
     """What several nodes share for a short time."""
 
     url: RedisUrl = ""
 
 
-class UploadSettings(_Section):
+class UploadSettings(Section):
     """Uploads that nobody finishes."""
 
     expire_after: PositiveSeconds = 3600.0
 
 
-class CollectSettings(_Section):
+class CollectSettings(Section):
     """The collector of blobs that nothing needs."""
 
     interval: PositiveSeconds = 600.0
@@ -155,7 +177,24 @@ class CollectSettings(_Section):
     leftovers: PositiveSeconds = 3600.0
 
 
-class LogSettings(_Section):
+class LimitSettings(Section):
+    """How much clients may ask at once; 0: without limit."""
+
+    # requests a second that go on for ever, and how many may come at once
+    account_rate: Annotated[float, Field(ge=0)] = 0.0
+    address_rate: Annotated[float, Field(ge=0)] = 0.0
+    burst: Count = Field(default=100, ge=1)
+    # uploads that an account (an address, where nobody has logged in) sends at the same time
+    uploads: Count = Field(default=0, ge=0)
+
+
+class AuditSettings(Section):
+    """The log of who did what."""
+
+    keep: Bytes = 10 * 1024**3
+
+
+class LogSettings(Section):
     """What is logged, and how."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -175,12 +214,17 @@ class Settings(BaseSettings):
 
     data: Annotated[Path, BeforeValidator(_directory)] = Path("./data")
     server: ServerSettings = ServerSettings()
+    tls: TlsSettings = TlsSettings()
     storage: StorageSettings = StorageSettings()
     database: DatabaseSettings = DatabaseSettings()
     redis: RedisSettings = RedisSettings()
     uploads: UploadSettings = UploadSettings()
     collect: CollectSettings = CollectSettings()
+    limits: LimitSettings = LimitSettings()
+    audit: AuditSettings = AuditSettings()
+    signatures: Policies = ()
     log: LogSettings = LogSettings()
+    auth: AuthSettings = AuthSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -196,7 +240,7 @@ class Settings(BaseSettings):
     @property
     def is_loopback(self) -> bool:
         """Whether this machine alone can reach the registry."""
-        return self.server.listen.is_loopback
+        return all(address.is_loopback for address in self.server.listen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +259,22 @@ def load(config: Path | None = None, overrides: Mapping[str, object] | None = No
     where a flag was not given. Raises ConfigError with every problem found.
     """
     settings = _merged(_sources(config, overrides or {}))
-    _check_storage(settings.storage)
+    _check(settings)
     return settings
+
+
+def _check(settings: Settings) -> None:
+    _check_tls(settings.tls)
+    _check_storage(settings.storage)
+    if problems := [*auth_problems(settings.auth), *signature_settings.problems(settings.signatures)]:
+        raise ConfigError(*problems)
+
+
+def _check_tls(tls: TlsSettings) -> None:
+    if bool(tls.cert) != bool(tls.key):
+        raise ConfigError("tls.cert and tls.key go together: set both, or neither")
+    if tls.client_ca and not tls.cert:
+        raise ConfigError("tls.client_ca: clients show certificates by TLS only; set tls.cert and tls.key too")
 
 
 def _check_storage(storage: StorageSettings) -> None:
@@ -230,9 +288,9 @@ def show(config: Path | None = None, overrides: Mapping[str, object] | None = No
     """Every setting in force, with its origin and without its secrets. Raises ConfigError as `load` does."""
     sources = _sources(config, overrides or {})
     settings = _merged(sources)
-    _check_storage(settings.storage)
+    _check(settings)
     shown = []
-    for path, field in _fields(Settings):
+    for path, field in fields(Settings):
         origin = next((source.label(path) for source in reversed(sources) if source.holds(path)), "default")
         value = _plain(settings, path)
         if "password" in field.metadata:
@@ -245,10 +303,20 @@ def _plain(settings: BaseModel, path: tuple[str, ...]) -> object:
     value: object = settings
     for part in path:
         value = getattr(value, part)
+    return _plain_value(value)
+
+
+def _plain_value(value: object) -> object:
     if isinstance(value, SecretStr):
         return "(hidden)"
     if isinstance(value, tuple):
-        return [str(item) for item in value]
+        return [_plain_value(item) for item in value]
+    if isinstance(value, SignatureSettings):
+        return str(value)  # by the names of its files, which have been read
+    if isinstance(value, BaseModel):
+        return {name: _plain_value(held) for name, held in value}
+    if isinstance(value, dict):
+        return {name: _plain_value(held) for name, held in value.items()}
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
@@ -287,16 +355,19 @@ class _Source:
                 )
 
     def _problem(self, kind: str, loc: tuple[str, ...], message: str, given: object) -> str:
-        known = {path for path, _ in _fields(Settings)}
         if kind == "extra_forbidden":
-            siblings = {
-                path[len(loc) - 1] for path in known if path[: len(loc) - 1] == loc[:-1] and len(path) >= len(loc)
-            }
-            return f"{self.label(loc)}: unknown key{_nearest(loc[-1], siblings)}"
+            return f"{self.label(loc)}: unknown key{nearest(loc[-1], siblings(Settings, loc))}"
+        if kind == "missing":
+            return f"{self.label(loc)}: is missing"
+        known = {path for path, _ in fields(Settings)}
+        if loc[0] == "signatures" and len(loc) > 2:  # one of a list of tables, in which nothing is secret
+            known |= {(*loc[:2], name) for name in SignatureSettings.model_fields}
         path = loc if loc in known else next((loc[:n] for n in range(len(loc), 0, -1) if loc[:n] in known), loc)
         expected = message.removeprefix("Value error, ").replace("Input should be", "expected", 1)
         if kind in ("model_type", "model_attributes_type"):
             expected = f"expected a section: [{loc[-1]}] on a line of its own"
+        if isinstance(given, Mapping | list) or is_secret(Settings, loc):  # a table may hold a secret
+            return f"{self.label(loc)}: {expected}"
         return f"{self.label(path)}: got {without_password(repr(given))}, {expected}"
 
 
@@ -321,9 +392,16 @@ def _sources(config: Path | None, overrides: Mapping[str, object]) -> list[_Sour
 def _merged(sources: list[_Source]) -> Settings:
     merged: dict[str, Any] = {}
     for source in sources:
-        for key, value in source.values.items():
-            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
+        merged = _joined(merged, source.values)
     return Settings(**merged)
+
+
+def _joined(weaker: Mapping[str, Any], stronger: Mapping[str, Any]) -> dict[str, Any]:
+    """Both trees; a list is one value, and the stronger one is taken whole."""
+    joined = dict(weaker)
+    for key, value in stronger.items():
+        joined[key] = _joined(weaker.get(key, {}), value) if isinstance(value, Mapping) else value
+    return joined
 
 
 def _read_toml(file: Path) -> dict[str, Any]:
@@ -348,25 +426,11 @@ def _tree(flat: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
-    known = {_variable(path) for path, _ in _fields(Settings)}
+    known = {_variable(path) for path, _ in fields(Settings)}
     for name in sorted(environment):
         if name.upper().startswith(ENV_PREFIX) and name.upper() not in (*known, *_OF_COMMANDS):
-            yield f"{name}: unknown variable{_nearest(name.upper(), known)}"
+            yield f"{name}: unknown variable{nearest(name.upper(), known)}"
 
 
 def _variable(path: tuple[str, ...]) -> str:
     return ENV_PREFIX + ENV_DELIMITER.join(path).upper()
-
-
-def _nearest(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(sorted(known))}"
-
-
-def _fields(model: type[BaseModel], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
-    for name, field in model.model_fields.items():
-        path = (*above, name)
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _fields(field.annotation, path)
-        else:
-            yield path, field

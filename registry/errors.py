@@ -202,6 +202,10 @@ class TooManyRequests(RegistryError):
         return float(str(self.detail["retry_after"]))
 
 
+class LimitReached(Denied):
+    """A quota or a rule about tags; the message says which."""
+
+
 class AccessInvalid(RequestInvalid):
     """A name, a pattern or rights that cannot be."""
 

@@ -58,6 +58,23 @@ def parse_address(value: object) -> Address:
     return Address(match[1] or match[2], int(match[3]))
 
 
+def parse_addresses(value: object) -> tuple[Address, ...]:
+    """Read one address, a list of them, or a text with commas between them. Raises ValueError."""
+    if isinstance(value, str | Address):
+        value = [value]
+    if not isinstance(value, list | tuple):
+        raise ValueError('expected HOST:PORT, or a list such as ["127.0.0.1:5000", "[::1]:5000"]')
+    parts = [
+        text for part in value for text in (re.split(r"[\s,]+", part.strip()) if isinstance(part, str) else [part])
+    ]
+    addresses = tuple(parse_address(part) for part in parts)
+    if not addresses:
+        raise ValueError("expected one HOST:PORT at least")
+    if double := next((address for address in addresses if address.port and addresses.count(address) > 1), None):
+        raise ValueError(f"expected each address once; {double} is there twice")
+    return addresses
+
+
 def parse_seconds(value: object) -> float:
     """Read a number of seconds, or a text such as `250ms`, `30s`, `5m`, `1h` or `7d`. Raises ValueError."""
     seconds = _quantity(value, _SECONDS)

@@ -8,7 +8,8 @@ from pathlib import Path
 from registry.config import Settings, StorageSettings
 from registry.domain.clock import system_clock
 from registry.errors import StartupError
-from registry.ports import MoveReader
+from registry.ports import MoveReader, SignaturePolicies
+from registry.signatures.configured import ConfiguredPolicies
 from registry.storage import stores
 from registry.storage.metadata import databases
 from registry.storage.metadata.databases import Database
@@ -55,3 +56,8 @@ async def refuse_unnamed_bucket(storage: StorageSettings, reader: MoveReader) ->
 def stores_of(storage: StorageSettings, executor: Executor) -> stores.Stores:
     """Where blobs are and go. Raises StartupError."""
     return stores.chosen(bucket(storage), storage.kind == "s3", executor, boot_of_machine(), system_clock)
+
+
+def policies_of(settings: Settings) -> SignaturePolicies | None:
+    """Which repositories serve only signed images; None where all serve everything."""
+    return ConfiguredPolicies(each.policy for each in settings.signatures) if settings.signatures else None

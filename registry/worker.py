@@ -12,14 +12,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import structlog
+
 from registry import __version__
 from registry.config import Settings
+from registry.errors import StartupError
 from registry.processes import channel
 from registry.processes.front import Front
+from registry.processes.node_parts import NodeParts
 from registry.processes.process import Process
 from registry.processes.signals import stop_and_reload
 from registry.storage.metadata.commits import CommitCounter
+from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
+
+log = structlog.get_logger(__name__)
 
 _PR_SET_PDEATHSIG = 1
 
@@ -47,15 +54,21 @@ async def _worker(
     reader, writer = await asyncio.open_connection(sock=to_node)
     _, _, settings_json = await channel.receive(reader)
     settings = Settings.model_validate_json(settings_json)
-    process = Process(settings, Metrics(Path(metrics_directory), __version__), commits)
+    configure_logs(settings.log.level, settings.log.format)
+    try:
+        process = Process(settings, Metrics(Path(metrics_directory), __version__), commits)
+    except StartupError as error:
+        log.error("the worker cannot start", error=str(error))
+        sys.exit(1)
 
     def configure(settings_json: str) -> None:
         process.configure(Settings.model_validate_json(settings_json))
-        listener.answer = process.dispatcher(process.routes(node, node, node), node)
+        listener.answer = process.dispatcher(process.routes(parts), parts)
 
     node = channel.RemoteNode(reader, writer, configure)
-    listener = process.listener(process.routes(node, node, node), node)
-    front = Front(listener, sockets, shared=True)
+    parts = NodeParts(node, node, node, node)
+    listener = process.listener(process.routes(parts), parts)
+    front = Front(listener, sockets, process.door(listener), shared=True)
     stop, _ = stop_and_reload()
     node_gone = asyncio.create_task(node.run())
     await front.start()

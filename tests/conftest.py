@@ -27,11 +27,13 @@ DEBIAN_PACKAGES = {
     "buildah": "buildah",
     "containerd": "containerd",
     "ctr": "containerd",
+    "curl": "curl",
     "docker": "docker.io",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "fusermount3": "fuse3",
     "gcc": "gcc libc6-dev",
+    "ldapwhoami": "ldap-utils",
     "nginx": "nginx-light",
     "openssl": "openssl",
     "podman": "podman",
@@ -39,6 +41,7 @@ DEBIAN_PACKAGES = {
     "redis-server": "redis-server",
     "runc": "runc",
     "skopeo": "skopeo",
+    "slapd": "slapd",
     "strace": "strace",
     "tinyproxy": "tinyproxy-bin",
     "umoci": "umoci",
@@ -74,7 +77,7 @@ def present(name: str) -> bool:
         return postgres_programs() is not None
     if name.startswith("python:"):
         return importlib.util.find_spec(name.removeprefix("python:")) is not None
-    return shutil.which(name) is not None
+    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is not None
 
 
 def must_run(missing: list[str]) -> bool:

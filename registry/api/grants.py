@@ -5,7 +5,8 @@ from __future__ import annotations
 from registry.api.operation import Administration, Answer, Asked, Operation, page
 from registry.api.shapes import Grant, GrantChange, Grants, Group, Groups
 from registry.domain import access
-from registry.domain.access import fits, parse_account
+from registry.domain.access import parse_account
+from registry.domain.patterns import fits
 from registry.errors import AccessUnknown, RequestInvalid
 
 

@@ -12,6 +12,7 @@ from registry.domain.access import (
     ACCOUNT,
     GRANT,
     GROUP,
+    LIMIT,
     RIGHTS,
     AccessTable,
     Account,
@@ -22,13 +23,14 @@ from registry.domain.access import (
     key_of,
     kind_of,
     parse_account,
-    parse_pattern,
     parse_rights,
     parse_subject,
     with_member,
 )
 from registry.domain.changes import SetRecord
 from registry.domain.clock import Clock
+from registry.domain.limits import Limit, parse_project, parse_tag_pattern
+from registry.domain.patterns import parse_pattern
 from registry.errors import AccessChanged, AccessExists, AccessInvalid, AccessUnknown
 from registry.ports import Access, Changes
 
@@ -186,6 +188,19 @@ class AccountService:
             return made
 
         return await _tried(changed)
+
+    async def limits(self) -> list[Limit]:
+        return sorted((await self._access.table()).limits.values(), key=lambda limit: limit.pattern)
+
+    async def limit(self, pattern: str, most_bytes: int | None, tags: int | None, immutable: Iterable[str]) -> Limit:
+        """What the repositories of a pattern may take; in the place of what was said of that pattern."""
+        rules = tuple(parse_tag_pattern(rule) for rule in immutable)
+        made = Limit(parse_project(pattern), most_bytes, tags, rules)
+        await self._put(made)
+        return made
+
+    async def unlimit(self, pattern: str) -> None:
+        await self._drop(LIMIT, parse_project(pattern))
 
     async def _change(self, name: str, kind: str | None, make: Callable[[Account], Account]) -> Account:
         async def changed() -> Account:

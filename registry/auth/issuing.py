@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from registry.auth.keys import KeyRing, jwks
 from registry.auth.logins import Logins
@@ -16,8 +16,12 @@ from registry.ports import Access
 
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
-    """`lifetime` in seconds from `issued` (seconds since the epoch); `refresh`: a token that gets others, or ""."""
+    """For the account `who`; `lifetime` in seconds from `issued` (seconds since the epoch).
 
+    `refresh`: a token that gets others, or "".
+    """
+
+    who: str
     token: str
     issued: float
     lifetime: float
@@ -43,6 +47,10 @@ class TokenService:
         if service and service != self._tokens.service:
             raise RequestInvalid(f"this service is {self._tokens.service}", {"service": service[:100]})
 
+    async def shown_name(self, name: str) -> str:
+        """What a log may call somebody who shows this name: it may be a password in the wrong place."""
+        return name if name in (await self._access.table()).accounts else "unknown"
+
     async def for_nobody(self, scopes: Iterable[str]) -> IssuedToken:
         """A token for what everybody may do."""
         return await self._issue(await self._access.table(), NOBODY, scopes)
@@ -61,7 +69,7 @@ class TokenService:
         if claims.use != REFRESH or now >= claims.expires or not table.is_current(claims.principal, now):
             raise Unauthorized("the refresh token is not valid (any more): log in again")
         issued = await self._issue(table, claims.principal, scopes)
-        return IssuedToken(issued.token, issued.issued, issued.lifetime, token)
+        return replace(issued, refresh=token)
 
     async def key_set(self) -> dict[str, list[dict[str, str]]]:
         return jwks(await self._access.table())
@@ -75,4 +83,4 @@ class TokenService:
         refresh = ""
         if offline and not principal.is_anonymous:
             refresh = self._tokens.issue(signer, principal, {}, now, REFRESH_LIFETIME, REFRESH)
-        return IssuedToken(token, now, self._lifetime, refresh)
+        return IssuedToken(principal.name, token, now, self._lifetime, refresh)

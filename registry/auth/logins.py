@@ -10,9 +10,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Protocol
 
-from registry.auth.identity import PasswordSource
+from registry.auth.identity import Identity, PasswordSource
 from registry.auth.passwords import MOST_LENGTH, Passwords
-from registry.domain.access import Account, Principal, parse_account
+from registry.domain.access import AccessTable, Account, Principal, parse_account
 from registry.domain.clock import Clock
 from registry.domain.throttle import FailedLogins
 from registry.errors import AccessInvalid, TooManyRequests, Unauthorized
@@ -53,10 +53,11 @@ class NodeLogins:
 
     async def login(self, name: str, password: str, address: str) -> Principal:
         now = self._clock()
-        account = (await self._access.table()).accounts.get(name)
+        table = await self._access.table()
+        account = table.accounts.get(name)
         proof = self._proof(name, password, account)
         known = self._remembered.get(proof)
-        if known is not None and now < known[1] and (account is None or account.is_usable(now)):
+        if known is not None and now < known[1] and self._is_welcome(known[0], table, by_source=account is None):
             return known[0]
         if (seconds := self._failures.wait(address, name, now)) > 0:
             raise TooManyRequests("too many wrong passwords from this address; wait before the next try", seconds)
@@ -79,16 +80,26 @@ class NodeLogins:
         return await asyncio.shield(task)
 
     async def _check(self, name: str, password: str, account: Account | None) -> Principal | None:
-        if len(password) > MOST_LENGTH:
-            return None
         if account is not None:
+            if len(password) > MOST_LENGTH:
+                return None
             fits = await self._passwords.fits(account.secret, password)
             return Principal(account.name) if fits and account.is_usable(self._clock()) else None
         for source in self._sources:
             if (identity := await source.check(name, password)) is not None:
-                return _outsider(identity.name, identity.groups)
+                found, table = outsider(identity), await self._access.table()
+                return found if found and self._is_welcome(found, table, by_source=True) else None
         await self._passwords.fits("", password)
         return None
+
+    def _is_welcome(self, principal: Principal, table: AccessTable, *, by_source: bool) -> bool:
+        """Whether somebody may be let in now. A source outside may have another name for who logs in: it can make
+        nobody one of our people, as their passwords are ours to compare, but it can give a job its robot."""
+        account = table.accounts.get(principal.name)
+        if account is None:
+            return True
+        is_for_jobs = account.kind == "robot" and not account.is_admin
+        return account.is_usable(self._clock()) and (is_for_jobs or not by_source)
 
     def _proof(self, name: str, password: str, account: Account | None) -> bytes:
         parts = (name, password, account.secret if account else "")
@@ -101,9 +112,9 @@ class NodeLogins:
             self._remembered.popitem(last=False)
 
 
-def _outsider(name: str, groups: Sequence[str]) -> Principal | None:
+def outsider(identity: Identity) -> Principal | None:
     """Somebody whom a source outside knows; None where the name cannot be one that grants are made to."""
     try:
-        return Principal(parse_account(name), tuple(groups))
+        return Principal(parse_account(identity.name), identity.groups)
     except AccessInvalid:
         return None

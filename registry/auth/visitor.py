@@ -22,6 +22,8 @@ class Visitor:
     scopes: Scopes | None = None
     is_open: bool = False
     """There are no accounts: everybody may do everything."""
+    is_foreign: bool = False
+    """A token service outside of the registry says what is allowed; grants of ours say nothing."""
     has_expired: bool = False
     """The token's time is over; it is good for the end of an upload that its owner began."""
 
@@ -33,6 +35,9 @@ class Visitor:
         """Decided by the name alone, whether or not there is such a repository."""
         if self.is_open:
             return frozenset(RIGHTS)
+        if self.is_foreign:
+            allowed = (self.scopes or {}).get(repository, frozenset())
+            return frozenset(RIGHTS) if "*" in allowed else allowed & frozenset(RIGHTS)
         found = self.table.rights(self.principal, repository)
         return found if self.scopes is None else found & self.scopes.get(repository, frozenset())
 
@@ -41,19 +46,27 @@ class Visitor:
 
     def may_list(self, repository: str) -> bool:
         """Whether a list of repositories shows this one; a token for the catalog needs no scope for each of them."""
-        return self.is_open or "pull" in self.table.rights(self.principal, repository)
+        if self.is_open or self.is_foreign:
+            return True
+        return "pull" in self.table.rights(self.principal, repository)
 
     @property
     def may_ask_for_lists(self) -> bool:
         if self.is_open:
             return True
+        if self.is_foreign:
+            return CATALOG in (self.scopes or {})
         return self.table.sees_anything(self.principal) and (self.scopes is None or CATALOG in self.scopes)
 
     @property
     def may_administer(self) -> bool:
         if self.is_open:
             return True
-        return self.table.is_admin(self.principal) and (self.scopes is None or ADMIN in self.scopes)
+        return (
+            not self.is_foreign
+            and self.table.is_admin(self.principal)
+            and (self.scopes is None or ADMIN in self.scopes)
+        )
 
 
 OPEN = Visitor(NOBODY, AccessTable(), is_open=True)

@@ -10,20 +10,18 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 
 from registry.domain.changes import SetRecord
+from registry.domain.limits import Limit
+from registry.domain.patterns import fits
 from registry.errors import AccessChanged, AccessExists, AccessInvalid, AccessRefused, AccessUnknown
 
 RIGHTS = ("pull", "push", "delete")
 ANONYMOUS = "anonymous"
-_RESERVED = frozenset({ANONYMOUS, "admin-socket"})
+_RESERVED = frozenset({ANONYMOUS, "operator", "several", "token", "unknown"})
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]|[a-z0-9]")
-_PATTERN = re.compile(r"[a-z0-9*][a-z0-9._*/-]{0,254}")
-_WILDCARD = re.compile(r"\*+")
-_MOST_WILDCARDS = 3  # each more multiplies the time that a name can take which nearly fits
 
-ACCOUNT, GROUP, GRANT, KEY = "account", "group", "grant", "key"
+ACCOUNT, GROUP, GRANT, KEY, LIMIT = "account", "group", "grant", "key", "limit"
 
 
 def parse_account(text: str) -> str:
@@ -51,32 +49,6 @@ def parse_rights(text: str) -> tuple[str, ...]:
             "rights are some of pull, push and delete, with commas between them", {"rights": text[:100]}
         )
     return tuple(right for right in RIGHTS if right in wanted)
-
-
-def parse_pattern(text: str) -> str:
-    """The pattern itself: a name of a repository in which `*` stands for anything but a slash, `**` for anything."""
-    if not _PATTERN.fullmatch(text) or "***" in text or "//" in text or text.endswith("/"):
-        raise AccessInvalid(
-            "a pattern is the name of a repository, where * stands for some of one part and ** for any parts: team/**",
-            {"pattern": text[:300]},
-        )
-    if len(_WILDCARD.findall(text)) > _MOST_WILDCARDS:
-        raise AccessInvalid(f"a pattern has at most {_MOST_WILDCARDS} of * and **", {"pattern": text[:300]})
-    return text
-
-
-@lru_cache(maxsize=65536)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    parts = re.split(r"(\*\*/|\*\*|\*)", pattern)
-    meaning = {"**/": "(?:[^/]+/)*", "**": ".+", "*": "[^/]*"}
-    return re.compile("".join(meaning.get(part) or re.escape(part) for part in parts))
-
-
-def fits(pattern: str, repository: str) -> bool:
-    """Whether a repository's name is one that a pattern stands for."""
-    if "*" not in pattern:
-        return pattern == repository
-    return _compiled(pattern).fullmatch(repository) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +98,8 @@ class PublicKey:
     retired: float | None = None
 
 
-Record = Account | Group | Grant | PublicKey
-_KINDS: dict[str, type[Record]] = {ACCOUNT: Account, GROUP: Group, GRANT: Grant, KEY: PublicKey}
+Record = Account | Group | Grant | PublicKey | Limit
+_KINDS: dict[str, type[Record]] = {ACCOUNT: Account, GROUP: Group, GRANT: Grant, KEY: PublicKey, LIMIT: Limit}
 
 
 def kind_of(record: Record) -> str:
@@ -140,6 +112,8 @@ def key_of(record: Record) -> str:
             return record.key
         case PublicKey():
             return record.id
+        case Limit():
+            return record.pattern
         case _:
             return record.name
 
@@ -150,7 +124,7 @@ def encode(record: Record) -> str:
 
 def decode(kind: str, value: str) -> Record:
     fields = json.loads(value)
-    for name in ("members", "rights"):
+    for name in ("members", "rights", "immutable"):
         if name in fields:
             fields[name] = tuple(fields[name])
     return _KINDS[kind](**fields)
@@ -179,6 +153,7 @@ class AccessTable:
     accounts: dict[str, Account] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     keys: dict[str, PublicKey] = field(default_factory=dict)
+    limits: dict[str, Limit] = field(default_factory=dict)
     _groups_of: dict[str, set[str]] = field(default_factory=dict)
     _grants: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict)
 
@@ -200,6 +175,8 @@ class AccessTable:
                 self._grants.setdefault(record.subject, {})[record.pattern] = frozenset(record.rights)
             case PublicKey():
                 self.keys[record.id] = record
+            case Limit():
+                self.limits[record.pattern] = record
 
     def drop(self, kind: str, key: str) -> None:
         if kind == ACCOUNT:
@@ -213,6 +190,8 @@ class AccessTable:
             self._grants.get(subject, {}).pop(pattern, None)
         elif kind == KEY:
             self.keys.pop(key, None)
+        elif kind == LIMIT:
+            self.limits.pop(key, None)
 
     def is_current(self, principal: Principal, now: float) -> bool:
         """Whether somebody who logged in at `issued` is still welcome."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 from aiohttp import web
 
-from registry.http.proxies import Networks, client_address, comes_by_proxy
+from registry.errors import Denied
+from registry.http.proxies import Networks, client_address, is_https
 
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?")
 
@@ -30,11 +32,16 @@ class Addresses:
             host = "localhost"
         return f"{self.scheme(request)}://{host}"
 
+    def check_private(self, request: web.BaseRequest) -> None:
+        """Before a password is taken. Raises Denied where others on the way could have read it."""
+        if self.scheme(request) != "https" and not _is_loopback(self.client(request)):
+            raise Denied("passwords are taken over HTTPS alone: give the registry a certificate, or a proxy with one")
+
     def scheme(self, request: web.BaseRequest) -> str:
         """https where the connection is TLS, or a trusted proxy says that its own is."""
-        if request.transport is not None and request.transport.get_extra_info("sslcontext") is not None:
-            return "https"
-        forwarded = request.headers.get("X-Forwarded-Proto", "").strip().lower()
-        if forwarded in ("http", "https") and comes_by_proxy(request, self._trusted):
-            return forwarded
-        return "http"
+        return "https" if is_https(request, self._trusted) else "http"
+
+
+def _is_loopback(address: str) -> bool:
+    """A unix socket has no address: whoever may open it is on this machine."""
+    return not address or ip_address(address).is_loopback

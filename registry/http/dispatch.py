@@ -13,10 +13,11 @@ import structlog
 from aiohttp import web
 
 from registry.errors import ClientGone, RegistryError, StorageFailure, StorageFull, Unavailable
-from registry.http import errors
+from registry.http import auditing, errors
 from registry.http.gate import Gate
-from registry.http.proxies import client_address
-from registry.http.router import Call, Route, Router
+from registry.http.proxies import client_address, is_https
+from registry.http.router import STAY_WITH_HTTPS, Call, Route, Router
+from registry.ports import Audit
 from registry.telemetry.requests import AnsweredRequest
 
 log = structlog.get_logger(__name__)
@@ -38,8 +39,10 @@ class Dispatcher:
         observe: RequestObserver,
         trusted_proxies: Sequence[IPv4Network | IPv6Network],
         gate: Gate,
+        audit: Audit,
     ) -> None:
         self._gate = gate
+        self._audit = audit
         self._router = Router(routes)
         self._observe = observe
         self._trusted_proxies = trusted_proxies
@@ -54,13 +57,14 @@ class Dispatcher:
             path = request.rel_url.raw_path
         if "%" in path:
             path = unquote(path)
-        call = Call(request, request_id)
+        call = Call(request, request_id, https=is_https(request, self._trusted_proxies))
         status = _CLIENT_GONE
         try:
             response = await self._answer(call, path)
             status = response.status
+            await self._tell(call, status, path)
             if not call.begun:
-                _add_headers(response, path, request_id)
+                _add_headers(response, path, call)
                 if request.method != "HEAD":
                     call.sent = response.content_length or 0
             return response
@@ -81,6 +85,16 @@ class Dispatcher:
                     client,
                 )
             )
+
+    async def _tell(self, call: Call, status: int, path: str) -> None:
+        origin = client_address(call.request, self._trusted_proxies)
+        entry = auditing.entry_of(call, status, path, origin, time.time())
+        if entry is None:
+            return
+        if auditing.is_of_administration(path):
+            await self._audit.record(entry)
+        else:
+            self._audit.note(entry)
 
     async def _answer(self, call: Call, path: str) -> web.StreamResponse:
         try:
@@ -107,10 +121,12 @@ class Dispatcher:
         return response
 
 
-def _add_headers(response: web.StreamResponse, path: str, request_id: str) -> None:
+def _add_headers(response: web.StreamResponse, path: str, call: Call) -> None:
     headers = response.headers
-    headers["X-Request-Id"] = request_id
+    headers["X-Request-Id"] = call.id
     headers["Server"] = "Shoal"
     headers["X-Content-Type-Options"] = "nosniff"
+    if call.https:
+        headers["Strict-Transport-Security"] = STAY_WITH_HTTPS
     if path.startswith("/v2") and _API_VERSION not in headers:
         headers[_API_VERSION] = "registry/2.0"

@@ -9,18 +9,25 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
-from registry.auth.logins import Logins
+from registry.auth.client_certificates import identity_of, peer_certificate
+from registry.auth.foreign_tokens import ForeignTokens
+from registry.auth.logins import Logins, outsider
 from registry.auth.tokens import ACCESS, Tokens
 from registry.auth.visitor import ADMIN, CATALOG, OPEN, Visitor
-from registry.domain.access import NOBODY, AccessTable, Principal
+from registry.domain.access import ANONYMOUS, NOBODY, AccessTable, Principal
 from registry.domain.clock import Clock
 from registry.domain.names import parse_repository
 from registry.errors import Denied, Unauthorized
 from registry.http.addresses import Addresses
+from registry.http.limits import ClientLimits
 from registry.http.router import Call, Route
 from registry.ports import Access
+
+UNKNOWN = "unknown"
+"""What the audit log calls somebody who shows a name that is no account's: it may be a password."""
 
 _READING = ("GET", "HEAD")
 _NO_RIGHT = ("none",)
@@ -34,6 +41,17 @@ class Gate(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What others than the registry say of clients. `realm`, `service`, `tokens`: of a token service that clients are
+    sent to in the place of ours. `is_closed`: whether there are people to let in though there are no accounts."""
+
+    is_closed: bool = False
+    realm: str = ""
+    service: str = ""
+    tokens: ForeignTokens | None = None
+
+
 class OpenGate:
     """The gate of what has no accounts: of metrics by themselves, and of tests."""
 
@@ -42,7 +60,7 @@ class OpenGate:
 
 
 class AccessGate:
-    """The gate of clients. `is_closed`: whether accounts are needed though there are none in the table."""
+    """The gate of clients."""
 
     def __init__(
         self,
@@ -50,21 +68,24 @@ class AccessGate:
         logins: Logins,
         tokens: Tokens,
         addresses: Addresses,
+        limits: ClientLimits,
         clock: Clock,
-        is_closed: Callable[[], bool],
+        outside: Outside,
     ) -> None:
         self._access = access
         self._logins = logins
         self._tokens = tokens
         self._addresses = addresses
+        self._limits = limits
         self._clock = clock
-        self._is_closed = is_closed
+        self._outside = outside
 
     async def admit(self, call: Call, route: Route) -> None:
+        await self._limits.take_address(self._addresses.client(call.request))
         if route.right in _NO_RIGHT:
             return
         table = await self._access.table(looks_once=call.request.method in _READING)
-        if table.is_empty and not self._is_closed():
+        if table.is_empty and not self._outside.is_closed:
             if route.right == "admin":  # whoever came first would be the owner of the registry
                 raise Denied("there are no accounts: make the first on the server, with shoal user add NAME --admin")
             call.visitor = OPEN
@@ -74,6 +95,9 @@ class AccessGate:
             call.visitor = visitor = await self._visitor(call, table)
         except Unauthorized as error:
             raise Unauthorized(error.message, challenge(error="invalid_token")) from error
+        call.actor = visitor.principal.name
+        if not visitor.principal.is_anonymous:
+            await self._limits.take_account(call.actor)
         if visitor.has_expired and not route.outlives_token:
             raise Unauthorized("the token has expired", challenge(error="invalid_token"))
         if not _is_enough(visitor, call, route):
@@ -96,28 +120,47 @@ class AccessGate:
                 name, password = parse_basic(credentials)
                 if not name and not password:  # what podman sends where nobody has logged in
                     return Visitor(NOBODY, table)
+                call.actor = name if name in table.accounts else UNKNOWN
+                self._addresses.check_private(call.request)
                 address = self._addresses.client(call.request)
                 return Visitor(await self._logins.login(name, password, address), table)
             case "":
-                return Visitor(self._certified(call), table)
+                return Visitor(self._certified(call, table), table)
         raise Unauthorized("an unknown kind of authorization: use Bearer or Basic")
 
     def _bearer(self, token: str, table: AccessTable) -> Visitor:
+        if self._outside.tokens is not None:
+            return self._foreign(self._outside.tokens, token, table)
         now = self._clock()
         claims = self._tokens.check(token, table, now)
         if claims.use != ACCESS or not table.is_current(claims.principal, now):
             raise Unauthorized("the token has been revoked")
         return Visitor(claims.principal, table, claims.scopes, has_expired=now >= claims.expires)
 
-    def _certified(self, _call: Call) -> Principal:
-        return NOBODY
+    def _certified(self, call: Call, table: AccessTable) -> Principal:
+        """Who the certificate says that the client showed in the TLS handshake. Raises Unauthorized."""
+        identity = identity_of(peer_certificate(call.request.transport))
+        principal = None if identity is None else outsider(identity)
+        if principal is None:
+            return NOBODY
+        if not table.is_current(principal, self._clock()):
+            raise Unauthorized("the account of this certificate is disabled")
+        return principal
+
+    def _foreign(self, tokens: ForeignTokens, token: str, table: AccessTable) -> Visitor:
+        access = tokens.access_of(token)
+        if access is None:
+            raise Unauthorized("the token is none of the token service")
+        scopes = {**access.repositories, **({CATALOG: frozenset({"*"})} if access.catalogue else {})}
+        return Visitor(Principal(access.name or ANONYMOUS), table, scopes, is_foreign=True)
 
     def _challenge(self, call: Call, route: Route) -> Callable[..., str]:
         """The header WWW-Authenticate, which says where tokens come from and which scope is needed."""
 
         def made(error: str = "") -> str:
-            realm = f"{self._addresses.base(call.request)}/auth/token"
-            fields = {"realm": realm, "service": self._tokens.service, "scope": _scope(call, route), "error": error}
+            realm = self._outside.realm or f"{self._addresses.base(call.request)}/auth/token"
+            service = self._outside.service or self._tokens.service
+            fields = {"realm": realm, "service": service, "scope": _scope(call, route), "error": error}
             return "Bearer " + ",".join(f'{name}="{value}"' for name, value in fields.items() if value)
 
         return made

@@ -20,6 +20,7 @@ from registry.services.pull import PullService
 
 _MAX_TAGS = 100
 _REFUSED = re.compile(r";\s*q=0(\.0*)?\s*(;|$)")
+_SIGNING_PROGRAMS = ("cosign/", "notation/")
 _MANIFESTS_UNDER_WAY = 64 * 1024 * 1024  # bytes, a process
 
 
@@ -44,10 +45,11 @@ class ManifestHandlers:
     async def get(self, call: Call) -> web.StreamResponse:
         repository = call.repository = parse_repository(call.parameters["name"])
         reference = parse_reference(call.parameters["reference"])
-        manifest = await self._pull.manifest(repository, reference)
+        unsigned = _may_read_unsigned(call, repository)
+        manifest = await self._pull.manifest(repository, reference, unsigned=unsigned)
         negotiated = manifest.media_type in INDEX_TYPES and isinstance(reference, str)
         if negotiated:
-            manifest = await self._pull.for_client(repository, manifest, _accepted(call.request))
+            manifest = await self._pull.for_client(repository, manifest, _accepted(call.request), unsigned=unsigned)
         headers = _headers(manifest.digest, manifest.media_type).copy()
         if negotiated:
             headers["Vary"] = "Accept"
@@ -89,6 +91,23 @@ def _headers(digest: str, media_type: str) -> CIMultiDict[str]:
             "Docker-Distribution-Api-Version": "registry/2.0",
         }
     )
+
+
+def _may_read_unsigned(call: Call, repository: str) -> bool:
+    """Whether a caller is one who pushes or signs, and so has to read what is not signed yet.
+
+    Who shows a token that is for pushing has asked for that, which no client does in order to pull. Programs that sign
+    read with a token for pulling, so they are told by their name, and by the account's right to push. (A signature
+    protects the user's own hosts: there is nothing to gain by a false name.) Where there are no accounts HEAD is
+    answered too: containerd and BuildKit ask so before they push a tag again, and pull nothing by it.
+    """
+    visitor = call.visitor
+    signs = call.request.headers.get("User-Agent", "").startswith(_SIGNING_PROGRAMS)
+    if visitor.is_open:
+        return signs or call.request.method == "HEAD"
+    if signs:
+        return "push" in visitor.table.rights(visitor.principal, repository)
+    return visitor.scopes is not None and visitor.may("push", repository)
 
 
 def _accepted(request: web.BaseRequest) -> set[str]:

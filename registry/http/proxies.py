@@ -1,4 +1,4 @@
-"""Who the client is, where a proxy that we trust speaks for it."""
+"""Who the client is and how it speaks, where a proxy that we trust speaks for it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ def client_address(request: web.BaseRequest, trusted: Networks) -> str:
         if not _within(hop, trusted):
             return hop if _is_address(hop) else peer
     return peer
+
+
+def is_https(request: web.BaseRequest, trusted: Networks) -> bool:
+    """Whether the client speaks HTTPS: to us, or as the last trusted proxy says in X-Forwarded-Proto."""
+    if request.secure:
+        return True
+    said = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
+    return said == "https" and comes_by_proxy(request, trusted)
 
 
 def comes_by_proxy(request: web.BaseRequest, trusted: Networks) -> bool:

@@ -11,13 +11,17 @@ from aiohttp import web
 from registry.auth.visitor import OPEN, Visitor
 from registry.errors import EndpointUnknown, MethodNotAllowed
 
+STAY_WITH_HTTPS = "max-age=31536000"
+"""Strict-Transport-Security (RFC 6797, section 6.1): for a year, a browser asks this host by HTTPS alone."""
+
 
 @dataclass(slots=True)
 class Call:
     """A request on its way through a handler.
 
-    What is filled in on the way is for the log: the route's label, the repository that the request is
-    about, the bytes of bodies. `begun`: the handler sends the answer by itself, and has begun to.
+    What is filled in on the way is for the logs: the route's label, the repository that the request is about, who
+    sent it (`actor`: an account, or what a log may call somebody who is none), the bytes of bodies. `begun`: the
+    handler sends the answer by itself, and has begun to. `https`: so the client speaks, to us or to a trusted proxy.
     """
 
     request: web.BaseRequest
@@ -29,6 +33,8 @@ class Call:
     sent: int = 0
     begun: bool = False
     visitor: Visitor = OPEN
+    actor: str = ""
+    https: bool = False
 
 
 RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "known", "none"})

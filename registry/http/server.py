@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from registry.errors import RequestInvalid, StorageFailure
 from registry.http import errors
+from registry.http.router import STAY_WITH_HTTPS
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -62,6 +63,8 @@ class Connection(RequestHandler):
         else:
             self.log_exception("request failed", exc_info=exc)
             error = errors.response_of(StorageFailure("an internal error; the log has more"))
+        if request.secure:
+            error.headers["Strict-Transport-Security"] = STAY_WITH_HTTPS
         error.force_close()
         return error
 
@@ -116,7 +119,12 @@ class Listener(web.Server):
 
     @property
     def is_full(self) -> bool:
-        return len(self._connections) >= self._max_connections
+        return self.room <= 0
+
+    @property
+    def room(self) -> int:
+        """How many more connections are taken."""
+        return self._max_connections - len(self._connections)
 
     def __call__(self) -> RequestHandler:
         return Connection(self, loop=self._loop, **self._handler_settings)

@@ -45,10 +45,12 @@ class TokenHandlers:
             raise Unauthorized("log in with Basic, or ask without Authorization")
         name, password = parse_basic(credentials) if header else ("", "")
         if not name and not password:
-            return _answer(await self._service.for_nobody(scopes))
+            return _answer(call, await self._service.for_nobody(scopes))
+        call.actor = await self._service.shown_name(name)
+        self._addresses.check_private(call.request)
         offline = query.get("offline_token", "").lower() in ("true", "1")
         address = self._addresses.client(call.request)
-        return _answer(await self._service.for_password(name, password, address, scopes, offline=offline))
+        return _answer(call, await self._service.for_password(name, password, address, scopes, offline=offline))
 
     async def post(self, call: Call) -> web.StreamResponse:
         form = await self._form(call)
@@ -57,11 +59,13 @@ class TokenHandlers:
         match _one(form, "grant_type"):
             case "password":
                 name, password = _one(form, "username") or "", _one(form, "password") or ""
+                call.actor = await self._service.shown_name(name)
+                self._addresses.check_private(call.request)
                 offline = _one(form, "access_type") == "offline"
                 address = self._addresses.client(call.request)
-                return _answer(await self._service.for_password(name, password, address, scopes, offline=offline))
+                return _answer(call, await self._service.for_password(name, password, address, scopes, offline=offline))
             case "refresh_token":
-                return _answer(await self._service.for_refresh(_one(form, "refresh_token") or "", scopes))
+                return _answer(call, await self._service.for_refresh(_one(form, "refresh_token") or "", scopes))
             case _:
                 raise RequestInvalid("grant_type is password or refresh_token")
 
@@ -87,7 +91,8 @@ def _one(form: dict[str, list[str]], name: str) -> str | None:
     return form.get(name, [None])[0]
 
 
-def _answer(issued: IssuedToken) -> web.Response:
+def _answer(call: Call, issued: IssuedToken) -> web.Response:
+    call.actor = issued.who
     document: dict[str, object] = {
         "token": issued.token,
         "access_token": issued.token,

@@ -20,8 +20,8 @@ from registry.services.push import PushService
 _CHUNK_MIN_LENGTH = 64 * 1024
 
 
-Uploading = Callable[[], AbstractContextManager[None]]
-"""Entered while a client sends the bytes of a blob."""
+Uploading = Callable[[Call], AbstractContextManager[None]]
+"""Entered while a client sends the bytes of a blob; raises TooManyRequests where it sends too many."""
 
 
 class UploadHandlers:
@@ -59,7 +59,7 @@ class UploadHandlers:
             algorithm = digest.algorithm
             if not receive.is_empty(call.request) or digest == Digest.of(b"", algorithm):
                 body = receive.batches(call, self._body_timeout)
-                with self._uploading():
+                with self._uploading(call):
                     await self._push.push_at_once(repository, digest, body)
                 return self._created(repository, digest)
         state = await self._push.begin(repository, algorithm, call.visitor.name)
@@ -69,7 +69,7 @@ class UploadHandlers:
         repository = call.repository = parse_repository(call.parameters["name"])
         body = receive.batches(call, self._body_timeout)
         content_range, length = _chunk_range(call.request)
-        with self._uploading():
+        with self._uploading(call):
             upload, visitor = call.parameters["upload"], call.visitor.name
             state = await self._push.append(repository, upload, body, content_range, length, visitor)
         return self._progress(state, 202)
@@ -82,7 +82,7 @@ class UploadHandlers:
         digest = Digest.parse(given)
         body = receive.batches(call, self._body_timeout)
         content_range, length = _chunk_range(call.request)
-        with self._uploading():
+        with self._uploading(call):
             upload, visitor = call.parameters["upload"], call.visitor.name
             await self._push.finish(repository, upload, digest, body, content_range, length, visitor)
         return self._created(repository, digest)

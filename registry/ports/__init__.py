@@ -5,11 +5,13 @@ pushing and pulling have fakes for tests in `registry.storage.memory`, and one c
 """
 
 from registry.ports.access import Access, AccessReader
+from registry.ports.audit import Audit
 from registry.ports.blobs import BlobFile, BlobStore, BlobStream, Leases, Removals, StoredBlob, reading
 from registry.ports.checking import DanglingReference, Inventory, StoredBytes
 from registry.ports.journal import Changes, Journal
 from registry.ports.metadata import BlobLink, MetadataReader, Page, StoredManifest
 from registry.ports.moving import Adopter, MoveReader, Original, Placer, StoredObject
+from registry.ports.signatures import SignaturePolicies
 from registry.ports.uploads import AbandonedUpload, Remains, SessionReader, UploadStore, UploadWriter
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "Access",
     "AccessReader",
     "Adopter",
+    "Audit",
     "BlobFile",
     "BlobLink",
     "BlobStore",
@@ -34,6 +37,7 @@ __all__ = [
     "Remains",
     "Removals",
     "SessionReader",
+    "SignaturePolicies",
     "StoredBlob",
     "StoredBytes",
     "StoredManifest",

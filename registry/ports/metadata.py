@@ -74,6 +74,17 @@ class MetadataReader(Protocol):
         """Of those manifests that exist in the repository, the subject each one names."""
         ...
 
+    async def indexes_with(self, repository: str, digest: str, limit: int) -> Sequence[str]:
+        """Digests of up to `limit` indexes of the repository that list a manifest, in order."""
+        ...
+
+    def revision(self, repository: str) -> int:
+        """A number that two looks have in common only if nothing in the repository has changed between them.
+
+        It is as new as what was last read of the repository, and costs no look at the database.
+        """
+        ...
+
     async def stored(self, digest: str) -> StoredBlob | None:
         """A blob that some repository has, else None."""
         ...

@@ -3,8 +3,8 @@
 A request is [number, operation, body], an answer [number, error or nil, body]; an answer with the number 0
 is the settings, which the node tells at the start and when they change. Operations:
 `submit` (a change; answered by its outcome), `acquire` and `release` (the lease of a digest), `login` (name, password
-and address; answered by the principal) and `hash` (of a new password). Leases that a worker holds end with its
-connection.
+and address; answered by the principal), `hash` (of a new password), `note` and `record` (entries of the audit log).
+Leases that a worker holds end with its connection.
 """
 
 from __future__ import annotations
@@ -20,17 +20,19 @@ import msgspec
 import structlog
 
 from registry import errors
-from registry.auth.logins import Logins
 from registry.domain import changes
 from registry.domain.access import Principal
+from registry.domain.audit import AuditEntry
 from registry.domain.changes import Change, Outcome
 from registry.domain.digest import Digest
 from registry.errors import RegistryError, Unavailable
-from registry.ports import Changes
+from registry.processes.node_parts import NodeParts
 from registry.services.leases import LocalLeases
 
 log = structlog.get_logger(__name__)
 
+_MOST_ENTRIES = 20_000
+_GATHERED_FOR = 0.05  # seconds
 _MAX_MESSAGE = 64 * 1024 * 1024
 _CHANGE_TYPES: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -70,7 +72,7 @@ async def receive(reader: asyncio.StreamReader) -> list[Any]:
 
 
 class RemoteNode:
-    """The worker's side: Changes, Leases and Logins, each by a message to the node."""
+    """The worker's side: Changes, Leases, Logins and Audit, each by a message to the node."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_settings: Callable[[str], None]
@@ -82,6 +84,8 @@ class RemoteNode:
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._releasing: set[asyncio.Task[None]] = set()
         self._gone = False
+        self._entries: list[AuditEntry] = []
+        self._telling: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """Take answers until the node is gone."""
@@ -107,6 +111,23 @@ class RemoteNode:
     async def submit(self, change: Change) -> Outcome:
         body = await self._ask("submit", [type(change).__name__, change])
         return msgspec.convert(body, Outcome)
+
+    def note(self, entry: AuditEntry) -> None:
+        if len(self._entries) < _MOST_ENTRIES:
+            self._entries.append(entry)
+        if self._telling is None or self._telling.done():
+            self._telling = asyncio.create_task(self._tell())
+
+    async def _tell(self) -> None:
+        """Tell the node what was noted; at its end there is nobody to tell any more."""
+        with suppress(RegistryError):
+            while self._entries:
+                await asyncio.sleep(_GATHERED_FOR)
+                entries, self._entries = self._entries, []
+                await self._ask("note", entries)
+
+    async def record(self, entry: AuditEntry) -> None:
+        await self._ask("record", entry)
 
     async def login(self, name: str, password: str, address: str) -> Principal:
         return msgspec.convert(await self._ask("login", [name, password, address]), Principal)
@@ -147,20 +168,20 @@ class RemoteNode:
 
 
 class WorkerSession:
-    """The node's side of one worker."""
+    """The node's side of one worker; `leases` are those of the node's parts."""
 
     def __init__(
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        node_changes: Changes,
+        parts: NodeParts,
         leases: LocalLeases,
-        logins: Logins,
     ) -> None:
-        self._logins = logins
+        self._logins = parts.logins
+        self._audit = parts.audit
         self._reader = reader
         self._writer = writer
-        self._changes = node_changes
+        self._changes = parts.changes
         self._leases = leases
         self._held: Counter[Digest] = Counter()
 
@@ -200,6 +221,13 @@ class WorkerSession:
             return await self._logins.login(*body)
         if operation == "hash":
             return await self._logins.hash(body)
+        if operation == "note":
+            for entry in msgspec.convert(body, list[AuditEntry]):
+                self._audit.note(entry)
+            return None
+        if operation == "record":
+            await self._audit.record(msgspec.convert(body, AuditEntry))
+            return None
         digest = Digest.parse(body)
         if operation == "acquire":
             await self._leases.acquire(digest)

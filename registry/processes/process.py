@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 
-from registry.auth.logins import Logins
 from registry.config import Settings
 from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
@@ -21,19 +21,23 @@ from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
 from registry.http.manifests import ManifestHandlers
 from registry.http.redirects import Redirects
-from registry.http.router import Route
+from registry.http.router import Call, Route
 from registry.http.server import Listener
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
-from registry.ports import Changes, Leases, UploadStore
+from registry.ports import Changes, UploadStore
 from registry.processes.access import ProcessAccess
 from registry.processes.allocator import keep_buffers
+from registry.processes.node_parts import NodeParts
 from registry.processes.sockets import most_connections
+from registry.processes.tls import tls_of
+from registry.processes.tls_door import TlsDoor
 from registry.services.discovery import DiscoveryService
 from registry.services.leftovers import LeftoverCollector
 from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 from registry.services.push import PushService
+from registry.services.signed_pull import SignatureGate
 from registry.storage.files import DataDirectory
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.cache import CachedReader
@@ -43,7 +47,7 @@ from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.telemetry.requests import AnsweredRequest
-from registry.wiring import boot_of_machine, bucket, database_of, stores_of
+from registry.wiring import boot_of_machine, bucket, database_of, policies_of, stores_of
 
 if TYPE_CHECKING:
     from registry.storage.soft_state import SoftState
@@ -60,6 +64,7 @@ class Process:
 
     def __init__(self, settings: Settings, metrics: Metrics, commits: CommitCounter) -> None:
         keep_buffers()
+        self.tls = tls_of(settings.tls)
         self.metrics = metrics
         self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
@@ -84,9 +89,12 @@ class Process:
             self._former.append(self.stores)  # requests that run go on with it
             self.stores = other
         self.settings = settings
+        if self.tls is not None:
+            self.tls.look(finished=True)
         configure_logs(settings.log.level, settings.log.format)
         self.access_log.close()
         self.access_log = AccessLog(settings.log.level, settings.log.format)
+        self._process_access = ProcessAccess(settings, self.access, self.sql, self.soft_state)
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
         self.blobs = self.stores.served_blobs(self.directory, settings.storage.cache, self.metrics.blob_damaged)
 
@@ -110,50 +118,64 @@ class Process:
         delay = self.settings.collect.leftovers
         return LeftoverCollector(self.sql, remains, changes, system_clock, delay) if remains else None
 
-    def routes(self, changes: Changes, leases: Leases, logins: Logins) -> list[Route]:
+    def routes(self, parts: NodeParts) -> list[Route]:
         """The URL map: every resource's routes, joined."""
-        settings = self.settings
+        settings, changes = self.settings, parts.changes
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
-        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace)
-        push = PushService(self.uploads(changes), self.blobs, self.reader, changes, leases)
+        gate = self._signature_gate()
+        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace, gate)
+        push = PushService(self.uploads(changes), self.blobs, self.reader, changes, parts.leases)
         manifests = ManifestService(changes)
         system = self._system(changes)
         storage = settings.storage
         redirects = Redirects(storage.redirect, storage.stream_networks, settings.server.trusted_proxies)
         return [
             *ManifestHandlers(pull, manifests, links, timeout).routes(),
-            *UploadHandlers(push, links, timeout, self.metrics.uploading).routes(),
+            *UploadHandlers(push, links, timeout, self._uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
-            *self._process_access().routes(changes, logins),
+            *self._process_access.routes(parts),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
 
-    def dispatcher(self, routes: Sequence[Route], logins: Logins) -> Dispatcher:
-        gate = self._process_access().gate(logins)
-        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies, gate)
+    @contextmanager
+    def _uploading(self, call: Call) -> Iterator[None]:
+        with self._process_access.uploading(call), self.metrics.uploading():
+            yield
 
-    def _process_access(self) -> ProcessAccess:
-        return ProcessAccess(self.settings, self.access, self.sql)
+    def _signature_gate(self) -> SignatureGate | None:
+        policies = policies_of(self.settings)
+        return SignatureGate(self.reader, self.blobs, policies, system_clock) if policies else None
 
-    def listener(self, routes: Sequence[Route], logins: Logins) -> Listener:
+    def dispatcher(self, routes: Sequence[Route], parts: NodeParts) -> Dispatcher:
+        gate = self._process_access.gate(parts.logins)
+        return Dispatcher(routes, self._observe, self.settings.server.trusted_proxies, gate, parts.audit)
+
+    def listener(self, routes: Sequence[Route], parts: NodeParts) -> Listener:
         server = self.settings.server
         most = most_connections(server.max_connections)
         if most < server.max_connections:
             log.warning("the limit of open files allows fewer connections than max_connections", connections=most)
-        return Listener(self.dispatcher(routes, logins), most, server.idle_timeout, server.body_timeout)
+        return Listener(self.dispatcher(routes, parts), most, server.idle_timeout, server.body_timeout)
 
-    def metrics_listener(self, changes: Changes, logins: Logins) -> Listener:
-        return self.listener(self._system(changes).metrics_routes(), logins)
+    def door(self, listener: Listener) -> TlsDoor | None:
+        """How clients get in by TLS; None where they connect without it."""
+        return TlsDoor(listener, self.tls, self.settings.server.idle_timeout) if self.tls else None
 
-    def control_listener(self, changes: Changes, logins: Logins) -> Listener:
+    def metrics_listener(self, parts: NodeParts) -> Listener:
+        return self.listener(self._system(parts.changes).metrics_routes(), parts)
+
+    def control_listener(self, parts: NodeParts) -> Listener:
         """The administration alone, for the operator of this machine."""
         server = self.settings.server
-        routes = self._process_access().api_routes(changes, logins)
-        answer = Dispatcher(routes, self._observe, (), ControlGate())
+        answer = Dispatcher(self._process_access.api_routes(parts), self._observe, (), ControlGate(), parts.audit)
         return Listener(answer, MOST_CONNECTIONS, server.idle_timeout, server.body_timeout)
+
+    async def is_open(self) -> bool:
+        """Whether everybody who can connect may do everything: there are no accounts, and nobody who could log in."""
+        return (await self.access.table()).is_empty and not self._process_access.is_closed
 
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]

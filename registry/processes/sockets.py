@@ -6,6 +6,8 @@ import errno
 import resource
 import socket
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from registry.config import Address
@@ -17,13 +19,28 @@ _FILES_OF_OUR_OWN = 200
 _BIND_PAUSE = 0.05  # seconds
 
 
-def bind(address: Address, setting: str = "--listen") -> socket.socket:
-    """A listening socket; raises StartupError where the port is taken or not ours to take."""
+def bind_all(addresses: Sequence[Address]) -> list[socket.socket]:
+    """Listening sockets, in the order of the addresses. Raises StartupError as `bind` does, and leaves none open."""
+    with ExitStack() as opened:
+        # [::] takes IPv4 too, but for ports that are listened to by another name
+        v4 = {address.port for address in addresses if ":" not in address.host}
+        sockets = [opened.enter_context(bind(address, v6_alone=address.port in v4)) for address in addresses]
+        opened.pop_all()
+    return sockets
+
+
+def bind(address: Address, setting: str = "--listen", *, v6_alone: bool = False) -> socket.socket:
+    """A listening socket; raises StartupError where the port is taken or not ours to take.
+
+    `v6_alone`: where the address is one of IPv6, clients of IPv4 do not reach it.
+    """
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, kind, protocol, _, target = found[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and v6_alone:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         _bind_soon(listener, target)
         listener.listen(_BACKLOG)
     except socket.gaierror as error:

@@ -16,9 +16,8 @@ from contextlib import ExitStack, suppress
 
 import structlog
 
-from registry.auth.logins import Logins
-from registry.ports import Changes
 from registry.processes.channel import WorkerSession, send
+from registry.processes.node_parts import NodeParts
 from registry.services.leases import LocalLeases
 
 log = structlog.get_logger(__name__)
@@ -38,9 +37,8 @@ class Supervisor:
         settings: Callable[[], str],
         metrics_directory: str,
         commits: int,
-        changes: Changes,
+        parts: NodeParts,
         leases: LocalLeases,
-        logins: Logins,
         on_death: Callable[[int], None],
     ) -> None:
         self._count = count
@@ -48,9 +46,8 @@ class Supervisor:
         self._settings = settings
         self._metrics_directory = metrics_directory
         self._commits = commits
-        self._changes = changes
+        self._parts = parts
         self._leases = leases
-        self._logins = logins
         self._on_death = on_death
         self._channels: dict[int, asyncio.StreamWriter] = {}
         self._processes: dict[int, asyncio.subprocess.Process] = {}
@@ -122,7 +119,7 @@ class Supervisor:
             process.send_signal(signal.SIGTERM)
         try:
             await send(writer, [0, None, self._settings()])
-            await WorkerSession(reader, writer, self._changes, self._leases, self._logins).run()
+            await WorkerSession(reader, writer, self._parts, self._leases).run()
         except ConnectionError:
             log.warning("worker went away", pid=process.pid)
         finally:

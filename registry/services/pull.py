@@ -13,22 +13,39 @@ from registry.domain.manifest import IMAGE_TYPES, INDEX_TYPES, default_platform
 from registry.domain.names import Reference
 from registry.errors import BlobUnknown, ManifestUnknown
 from registry.ports import BlobFile, BlobStore, BlobStream, Changes, MetadataReader, StoredBlob, StoredManifest
+from registry.services.opening import open_stored
+from registry.services.signed_pull import SignatureGate
 
 log = structlog.get_logger(__name__)
 
 
 class PullService:
-    """OCI distribution specification, "Pull". `grace`: seconds that a blob which no manifest needs is kept."""
+    """OCI distribution specification, "Pull". `grace`: seconds that a blob which no manifest needs is kept.
 
-    def __init__(self, reader: MetadataReader, blobs: BlobStore, changes: Changes, clock: Clock, grace: float) -> None:
+    `gate`: what images have to pass, where some repositories serve only those that are signed.
+    """
+
+    def __init__(
+        self,
+        reader: MetadataReader,
+        blobs: BlobStore,
+        changes: Changes,
+        clock: Clock,
+        grace: float,
+        gate: SignatureGate | None = None,
+    ) -> None:
         self._reader = reader
         self._blobs = blobs
         self._changes = changes
         self._clock = clock
         self._grace = grace
+        self._gate = gate
 
-    async def manifest(self, repository: str, reference: Reference) -> StoredManifest:
-        """Raises ManifestUnknown."""
+    async def manifest(self, repository: str, reference: Reference, *, unsigned: bool = False) -> StoredManifest:
+        """Raises ManifestUnknown, and Denied where the repository asks for a signature that is not there.
+
+        `unsigned`: serve it all the same, as to those who push and sign: they have to read what they sign.
+        """
         if isinstance(reference, Digest):
             found = await self._reader.manifest_by_digest(repository, str(reference))
         else:
@@ -37,13 +54,17 @@ class PullService:
             raise ManifestUnknown(
                 "no such manifest in this repository", {"name": repository, "reference": str(reference)}
             )
+        if self._gate is not None and not unsigned:
+            await self._gate.check(repository, found)
         return found
 
-    async def for_client(self, repository: str, manifest: StoredManifest, accepted: Collection[str]) -> StoredManifest:
+    async def for_client(
+        self, repository: str, manifest: StoredManifest, accepted: Collection[str], *, unsigned: bool = False
+    ) -> StoredManifest:
         """What a client is served that asked for a tag and got an index.
 
         One that names the types it accepts, images but no index, is of the time before indexes: it
-        gets the linux/amd64 image.
+        gets the linux/amd64 image. Raises Denied, and `unsigned`, as of `manifest`.
         """
         if manifest.media_type not in INDEX_TYPES or not accepted or {manifest.media_type, "*/*"} & set(accepted):
             return manifest
@@ -51,6 +72,8 @@ class PullService:
             return manifest
         digest = default_platform(manifest.content)
         image = await self._reader.manifest_by_digest(repository, digest) if digest else None
+        if image is not None and self._gate is not None and not unsigned:
+            await self._gate.check(repository, image)  # an index that needs no signature may list one that does
         return image or manifest
 
     async def blob_size(self, repository: str, digest: Digest) -> int:
@@ -81,19 +104,10 @@ class PullService:
         """The bytes of a blob, `size` as it was pushed; raises BlobUnknown, StorageFailure, Unavailable."""
         blob = await self.blob(repository, digest)
         try:
-            return await self._open(blob)
+            return await open_stored(self._reader, self._blobs, blob)
         except BlobUnknown:
             log.error("blob is damaged: its bytes are missing", repository=repository, digest=str(digest))
             raise
-
-    async def _open(self, blob: StoredBlob) -> BlobFile | BlobStream:
-        try:
-            return await self._blobs.open(blob)
-        except BlobUnknown:
-            now = await self._reader.stored(str(blob.digest))
-            if now is None or now.location == blob.location:
-                raise
-            return await self._blobs.open(now)  # it was moved after its row was read
 
 
 def _unknown(digest: Digest) -> BlobUnknown:

@@ -5,6 +5,7 @@ shoal.db              the database (SQLite)
 blobs/ALGORITHM/XX/   complete blobs by digest, XX its first two digits
 uploads/              sessions: ID.data (the bytes so far) and ID.state
 restoring/            while a backup is restored into this directory
+audit/                the audit log
 cache/                copies of blobs that lie in an object store
 node                  what names this node in a move of the storage
 boot                  in which boot of the machine the blobs were last looked through
@@ -47,6 +48,10 @@ class DataDirectory:
 
     def blob(self, digest: Digest) -> Path:
         return self.root / "blobs" / digest.algorithm / digest.hex[:2] / digest.hex
+
+    @property
+    def audit(self) -> Path:
+        return self.root / "audit"
 
     @property
     def restoring(self) -> Path:

@@ -18,14 +18,30 @@ _PREFIX = "shoal:node:"
 _EVERY = 5.0  # seconds
 _EXPIRES_AFTER = 15  # seconds
 _PATIENCE = 0.5  # seconds
+_RATES = "shoal:rate:"
+# The generic cell rate algorithm: one number for each key, the time when its bucket is full again. A value that no
+# bucket can have is none: whatever was written there keeps nobody out.
+_TAKE = """
+local rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local full = tonumber(redis.call('GET', KEYS[1]) or now) or now
+if full < now or full > now + burst / rate then full = now end
+local waits = full - now - (burst - 1) / rate
+if waits > 0 then return tostring(waits) end
+full = full + 1 / rate
+redis.call('SET', KEYS[1], string.format('%.6f', full), 'PX', math.ceil((full - now) * 1000) + 1000)
+return '0'
+"""
 _BROKEN = (RedisError, OSError, TimeoutError, ValueError)
 
 
 class SoftState:
-    """Which nodes are up, as they say. `url`: redis://HOST:PORT/DB."""
+    """Which nodes are up, as they say, and how much somebody asks of all of them. `url`: redis://HOST:PORT/DB."""
 
     def __init__(self, url: str) -> None:
         self._redis = Redis.from_url(url, socket_timeout=_PATIENCE, socket_connect_timeout=_PATIENCE)
+        self._take = self._redis.register_script(_TAKE)
 
     async def announce(self, node: str) -> None:
         """Say that this node is up, for as long as this runs."""
@@ -47,6 +63,14 @@ class SoftState:
         except _BROKEN as error:
             return f"redis does not answer, and nothing depends on it: {error}"
         return f"nodes that redis knows of: {len(found)}"
+
+    async def take(self, key: str, rate: float, burst: float) -> float | None:
+        """One request of somebody over all nodes, as Rates.take; None where that cannot be told."""
+        try:
+            waits = await self._take(keys=[f"{_RATES}{key}"], args=[repr(rate), repr(burst)])
+            return min(max(float(waits), 0.0), burst / rate)
+        except _BROKEN:
+            return None
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -15,6 +15,7 @@ from registry.domain.access import Principal
 from registry.domain.changes import LinkBlob
 from registry.domain.digest import Digest
 from registry.errors import Unauthorized
+from registry.http.auditing import NoAudit
 from registry.ports import (
     AccessReader,
     BlobStore,
@@ -28,6 +29,7 @@ from registry.ports import (
     UploadStore,
 )
 from registry.processes.channel import RemoteNode, WorkerSession
+from registry.processes.node_parts import NodeParts
 from registry.services.leases import LocalLeases
 from registry.storage.blobs_fs import FileBlobs
 from registry.storage.blobs_store import StoreBlobs
@@ -123,8 +125,9 @@ async def worker_of(changes: Changes, leases: LocalLeases) -> AsyncIterator[Remo
     node_reader, node_writer = await asyncio.open_connection(sock=ours)
     worker_reader, worker_writer = await asyncio.open_connection(sock=theirs)
     remote = RemoteNode(worker_reader, worker_writer, lambda _settings: None)
+    parts = NodeParts(changes, leases, Nobody(), NoAudit())
     tasks = [
-        asyncio.create_task(WorkerSession(node_reader, node_writer, changes, leases, Nobody()).run()),
+        asyncio.create_task(WorkerSession(node_reader, node_writer, parts, leases).run()),
         asyncio.create_task(remote.run()),
     ]
     try:

@@ -22,6 +22,7 @@ from registry.domain.changes import (
 from registry.domain.manifest import Manifest
 from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
 from registry.ports import BlobLink
+from registry.storage.metadata.cache import CachedReader
 from tests.contracts.adapters import Metadata
 from tests.harness.content import OCI_INDEX, Blob, Image, image, index, random_layer, small_image
 
@@ -426,6 +427,56 @@ class TestLists:
         digests = [plain.digest, referring.digest, Blob(b"absent").digest, *(f"sha256:{n:064x}" for n in range(1200))]
         assert await metadata.reader.subjects(REPO, digests) == {plain.digest: None, referring.digest: plain.digest}
         assert await metadata.reader.subjects(OTHER, digests) == {}
+
+
+class TestIndexesWith:
+    async def test_lists_the_indexes_of_the_repository_in_order(self, metadata: Metadata) -> None:
+        item, other = small_image(1), small_image(2)
+        indexes = [index(item), index(item, other), index(other, item, artifact_type="application/x.y")]
+        for part in (item, other):
+            await push(metadata, REPO, part)
+            await push(metadata, OTHER, part)
+        for each in indexes:
+            await put(metadata, REPO, each.manifest)
+        await push(metadata, REPO, image(random_layer(1), subject=item.manifest))
+        digests = sorted(each.digest for each in indexes)
+        assert list(await metadata.reader.indexes_with(REPO, item.digest, 10)) == digests
+        assert list(await metadata.reader.indexes_with(REPO, item.digest, 2)) == digests[:2]
+        assert list(await metadata.reader.indexes_with(REPO, item.layers[0].digest, 10)) == []
+        assert list(await metadata.reader.indexes_with(OTHER, item.digest, 10)) == []
+
+
+class TestRevision:
+    """Two looks have it in common only if nothing in the repository has changed between them."""
+
+    async def test_is_another_one_after_each_change(self, metadata: Metadata) -> None:
+        item, reader = small_image(), metadata.reader
+
+        async def look() -> int:
+            await reader.manifest_by_digest(REPO, item.digest)
+            return reader.revision(REPO)
+
+        seen = [await look()]
+        await push(metadata, REPO, item, "a")
+        seen.append(await look())
+        for change in (DeleteTag(REPO, "a"), DeleteManifest(REPO, item.digest)):
+            await metadata.changes.submit(change)
+            seen.append(await look())
+        assert len(set(seen)) == len(seen)
+
+    async def test_of_a_cache_stays_while_nothing_changes(self, metadata: Metadata) -> None:
+        if not isinstance(metadata.reader, CachedReader):
+            pytest.skip("only a reader that remembers can tell that nothing has changed")
+        item, reader = small_image(), metadata.reader
+        await push(metadata, REPO, item, "a")
+        seen = set()
+        for reference in ("a", "a"):
+            await reader.manifest_by_tag(REPO, reference)
+            await reader.manifest_by_digest(REPO, item.digest)
+            seen.add(reader.revision(REPO))
+            await push(metadata, OTHER, item)
+        assert len(seen) == 1
+        assert reader.revision("never/seen") != reader.revision("never/seen")
 
 
 class TestFreshness:

@@ -18,7 +18,7 @@ from tests.e2e.conftest import MakeContext
 from tests.harness.client import RegistryClient
 from tests.harness.content import random_bytes, small_image
 from tests.harness.dockerd import Dockerd
-from tests.harness.process import Daemon, short_directory
+from tests.harness.process import Daemon, short_directory, wait_until
 from tests.harness.server import ROOT, free_port
 
 pytestmark = pytest.mark.require("dockerd", "docker", "gcc", "root", "postgres", "redis-server", "nginx")
@@ -107,13 +107,14 @@ def test_a_master_that_is_killed_costs_nothing_acknowledged(cluster: Cluster) ->
 
     pushing = threading.Thread(target=push)
     pushing.start()
-    time.sleep(1)
-    os.kill(cluster.master(1), signal.SIGKILL)
-    before = len(acknowledged)
-    time.sleep(3)
-    stop.set()
-    pushing.join()
-    assert len(acknowledged) > before > 0
+    try:
+        wait_until(lambda: len(acknowledged) > 2, "images are pushed")
+        os.kill(cluster.master(1), signal.SIGKILL)
+        before = len(acknowledged)
+        wait_until(lambda: len(acknowledged) > before + 2, "pushes go on at the other master", 60)
+    finally:
+        stop.set()
+        pushing.join()
     for seed in acknowledged:
         answer = requests.get(f"http://{cluster.host(2)}/v2/team/many/manifests/v{seed}", timeout=10)
         assert answer.content == small_image(seed).manifest.content

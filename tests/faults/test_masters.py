@@ -16,6 +16,7 @@ import pytest
 import requests
 
 from tests.harness import content
+from tests.harness.ceph import CephServer
 from tests.harness.client import RegistryClient, UnexpectedAnswerError
 from tests.harness.content import Image
 from tests.harness.front import Front
@@ -69,10 +70,10 @@ def is_ready(url: str) -> bool:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
+def cluster(store_class: type[SeaweedServer | CephServer], tmp_path: Path) -> Iterator[Cluster]:
     with ExitStack() as stack:
         postgres = stack.enter_context(PostgresServer())
-        store = SeaweedServer(tmp_path / "store").start()
+        store: S3Server = store_class(tmp_path / "store").start()
         stack.callback(store.close)
         redis = RedisServer(tmp_path)
         stack.callback(redis.close)

@@ -11,6 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import requests
+import urllib3.exceptions
 
 from tests.harness.client import RegistryClient
 from tests.harness.content import small_image
@@ -69,12 +70,14 @@ class Crowd:
         image = chosen.choice(IMAGES)
         headers = {"Content-Type": image.manifest.media_type}
         status = _status(lambda: session.put(url, data=image.manifest.content, headers=headers, timeout=20))
-        return image.digest, True, status == 201
+        return None if status is None else (image.digest, True, status == 201)
 
     def _delete(
         self, session: requests.Session, url: str, _chosen: random.Random
     ) -> tuple[str | None, bool, bool] | None:
         status = _status(lambda: session.delete(url, timeout=20))
+        if status is None:
+            return None
         return (None, False, True) if status == 404 else (None, True, status == 202)
 
     def _read(
@@ -89,14 +92,22 @@ class Crowd:
         return (answer.headers["Docker-Content-Digest"], False, True) if answer.status_code == 200 else None
 
 
-def _status(ask: Callable[[], requests.Response]) -> int:
-    """0 where no answer came; any other failure but "come again" is none that a fault explains."""
+def _status(ask: Callable[[], requests.Response]) -> int | None:
+    """None where nothing was sent, 0 where no answer came; any other failure but "come again" is none that a fault
+    explains.
+    """
     try:
         answer = ask()
-    except requests.RequestException:
-        return 0
+    except requests.RequestException as error:
+        return None if _found_nobody(error) else 0
     assert answer.status_code in (201, 202, 404, 503), answer.text
     return answer.status_code
+
+
+def _found_nobody(error: requests.RequestException) -> bool:
+    """Whether the connection was refused: such a write was never done, so no later read is explained by it."""
+    cause = error.args[0] if error.args else None
+    return isinstance(getattr(cause, "reason", None), urllib3.exceptions.NewConnectionError)
 
 
 def cut_connections(url: str) -> None:

@@ -10,12 +10,14 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
+import requests.adapters
 import urllib3.exceptions
 
 from tests.faults.conftest import StartNode
@@ -25,15 +27,8 @@ from tests.harness.content import digest_of, random_bytes, small_image
 from tests.harness.process import wait_until
 from tests.harness.server import ROOT, Settings, ShoalServer
 
-CONTENT = random_bytes(20_000_000, 1)
-
-
-def slowly(content: bytes, seconds: float) -> Iterator[bytes]:
-    parts = 20
-    size = len(content) // parts + 1
-    for start in range(0, len(content), size):
-        yield content[start : start + size]
-        time.sleep(seconds / parts)
+# Of either, more than the kernel holds for a side that does not read.
+PULLED, PUSHED = random_bytes(20_000_000, 1), random_bytes(20_000_000, 2)
 
 
 def refused(port: int) -> bool:
@@ -41,71 +36,84 @@ def refused(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-class Transfers:
-    """A slow upload and a slow download that run while the test does something else."""
+class SmallBuffer(requests.adapters.HTTPAdapter):
+    """The kernel holds little for a client that does not read: by itself it takes up to 32 MB."""
 
-    def __init__(self, node: Node, seconds: float) -> None:
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)])
+
+
+class Transfers:
+    """An upload and a download that are half done, and go on when the test says so."""
+
+    def __init__(self, node: Node) -> None:
         self.outcome: dict[str, object] = {}
         with RegistryClient(node.url) as client:
-            self._digest = client.push_blob("app", CONTENT)
-        self._upload_content = random_bytes(1_000_000, 2)
-        self._threads = [
-            threading.Thread(target=self._run, args=(work, node.url, seconds)) for work in (self._push, self._pull)
-        ]
+            self._digest = client.push_blob("app", PULLED)
+        self._begun = threading.Barrier(3)
+        self._may_go_on = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(work, node.url)) for work in (self._push, self._pull)]
         for thread in self._threads:
             thread.start()
-        time.sleep(0.5)
+        self._begun.wait(30)
 
-    def _run(self, work: object, url: str, seconds: float) -> None:
-        with RegistryClient(url) as client:
-            name = work.__name__  # type: ignore[attr-defined]
-            try:
-                self.outcome[name] = work(client, seconds)  # type: ignore[operator]
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                self.outcome[name] = error
-
-    def _push(self, client: RegistryClient, seconds: float) -> bool:
-        location = client.start_upload("app")
-        address = f"{location}?digest={digest_of(self._upload_content)}"
-        return client.request("PUT", address, data=slowly(self._upload_content, seconds)).status_code == 201
-
-    def _pull(self, client: RegistryClient, seconds: float) -> bool:
-        answer = client.request("GET", f"/v2/app/blobs/{self._digest}", stream=True)
-        received = b""
-        for _ in range(20):
-            received += answer.raw.read(len(CONTENT) // 20)
-            time.sleep(seconds / 20)
-        return received + answer.raw.read() == CONTENT
-
-    def join(self) -> None:
+    def finish(self) -> None:
+        self._may_go_on.set()
         for thread in self._threads:
             thread.join(60)
+
+    def _run(self, work: Callable[[RegistryClient], bool], url: str) -> None:
+        with RegistryClient(url) as client:
+            client.session.mount("http://", SmallBuffer())
+            try:
+                self.outcome[work.__name__] = work(client)
+            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+                self.outcome[work.__name__] = error
+
+    def _wait(self) -> None:
+        self._begun.wait(30)
+        self._may_go_on.wait(60)
+
+    def _push(self, client: RegistryClient) -> bool:
+        location = client.start_upload("app")
+        address = f"{location}?digest={digest_of(PUSHED)}"
+        return client.request("PUT", address, data=self._halves()).status_code == 201
+
+    def _halves(self) -> Iterator[bytes]:
+        half = len(PUSHED) // 2
+        yield PUSHED[:half]
+        self._wait()
+        yield PUSHED[half:]
+
+    def _pull(self, client: RegistryClient) -> bool:
+        answer = client.request("GET", f"/v2/app/blobs/{self._digest}", stream=True)
+        received = answer.raw.read(len(PULLED) // 20)
+        self._wait()
+        return received + answer.raw.read() == PULLED
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_lets_transfers_finish(start_node: StartNode, workers: int) -> None:
     node = start_node(workers=workers)
-    transfers = Transfers(node, 2.0)
+    transfers = Transfers(node)
     os.kill(node.pid, signal.SIGTERM)
-    wait_until(lambda: refused(node.port), "new connections are refused", 2)
+    wait_until(lambda: refused(node.port), "new connections are refused", 10)
     assert node.process.poll() is None, "it waits for what runs"
-    transfers.join()
+    transfers.finish()
     assert transfers.outcome == {"_push": True, "_pull": True}
-    assert node.process.wait(5) == 0
+    assert node.process.wait(20) == 0
     node.start()
     with RegistryClient(node.url) as client:
-        assert client.has_blob("app", digest_of(random_bytes(1_000_000, 2)))
+        assert client.has_blob("app", digest_of(PUSHED))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_drain_ends_in_time(start_node: StartNode, workers: int) -> None:
     """Transfers that take longer than drain_timeout are cut, and the client sees that."""
     node = start_node(workers=workers, settings={"server": {"drain_timeout": 1}})
-    transfers = Transfers(node, 8.0)
-    started = time.monotonic()
-    assert node.stop(10) == 0
-    assert time.monotonic() - started < 8
-    transfers.join()
+    transfers = Transfers(node)
+    assert node.stop(20) == 0
+    transfers.finish()
     assert transfers.outcome["_push"] is not True
     assert transfers.outcome["_pull"] is not True
 

@@ -6,6 +6,7 @@ says exactly what goes over the wire. Not for use from several threads at once: 
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urljoin
@@ -44,12 +45,14 @@ def error_code(response: requests.Response) -> str:
 
 
 class RegistryClient:
-    """`url` is the address of the registry, without /v2/."""
+    """`url` is the address of the registry, without /v2/; `ca` the authority that its certificate must be from."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, ca: Path | None = None) -> None:
         self.url = url.rstrip("/")
         self.session = requests.Session()
         self.session.trust_env = False
+        if ca is not None:
+            self.session.verify = str(ca)
 
     def request(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,8 +64,8 @@ class Dockerd:
 
 
 @contextmanager
-def start() -> Iterator[Dockerd]:
-    """Runs a dockerd until the block ends; its files and mounts go with it."""
+def start(env: Mapping[str, str] | None = None) -> Iterator[Dockerd]:
+    """Runs a dockerd until the block ends, with `env` added to its environment; its files and mounts go with it."""
     with short_directory("dockerd") as root:
         docker = Dockerd(root)
         (root / "config").mkdir()
@@ -80,7 +80,7 @@ def start() -> Iterator[Dockerd]:
         ]
         command += ["--pidfile", root / "pid", "--iptables=false", "--bridge=none"]
         command += ["--insecure-registry", "127.0.0.0/8"]
-        daemon = Daemon(command, root / "log")
+        daemon = Daemon(command, root / "log", env)
         try:
             daemon.wait_for(lambda: _answers(docker))
             yield docker

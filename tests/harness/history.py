@@ -2,13 +2,18 @@
 
 The search is that of Wing and Gong, "Testing and verifying concurrent objects" (1993), with the states that were seen
 remembered (Lowe, "Testing for linearizability", 2017).
+
+Writes without an answer would double the states each, so they are no steps of their own. One is of use only right
+before a read that sees it: another write would hide it. And of those that write one value, the one that began first
+serves as well as any other. So a state says only how many of each value were used, and one that used more of them than
+another state, and is the same otherwise, can be left.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 FOREVER = math.inf
 
@@ -24,42 +29,76 @@ class Operation:
     value: str | None
     writes: bool
 
-    def after(self, value: str | None) -> tuple[bool, str | None]:
-        """Whether it may come when the tag has a value, and the value afterwards."""
-        return (True, self.value) if self.writes else (value == self.value, value)
+
+@dataclass(frozen=True)
+class _State:
+    """All that was answered before `first` is done, and those whose bits are set in `done`, counted from `first`."""
+
+    first: int
+    done: int
+    value: str | None
+    used: Mapping[str | None, int]
+
+    def after(self, number: int, value: str | None) -> _State:
+        done = self.done | 1 << number - self.first
+        through = (~done & (done + 1)).bit_length() - 1
+        return replace(self, first=self.first + through, done=done >> through, value=value)
+
+    def uses_no_less_than(self, other: Mapping[str | None, int]) -> bool:
+        return all(self.used.get(value, 0) >= count for value, count in other.items())
 
 
 def has_serial_order(operations: Sequence[Operation], initial: str | None = None) -> bool:
     """Whether the operations can be put one after the other, each at a moment between its start and its end."""
     ordered = sorted(operations, key=lambda operation: operation.start)
-    needed = sum(1 << number for number, operation in enumerate(ordered) if operation.end < FOREVER)
-    seen: set[tuple[int, str | None]] = set()
-    stack: list[tuple[int, str | None]] = [(0, initial)]
+    answered = [operation for operation in ordered if operation.end < FOREVER]
+    unanswered: dict[str | None, list[float]] = {}
+    for operation in ordered:
+        if operation.end == FOREVER and operation.writes:
+            unanswered.setdefault(operation.value, []).append(operation.start)
+    seen: dict[tuple[int, int, str | None], list[Mapping[str | None, int]]] = {}
+    stack = [_State(0, 0, initial, {})]
     while stack:
-        done, value = stack.pop()
-        if done & needed == needed:
+        state = stack.pop()
+        if state.first == len(answered):
             return True
-        if (done, value) in seen:
+        others = seen.setdefault((state.first, state.done, state.value), [])
+        if any(state.uses_no_less_than(used) for used in others):
             continue
-        seen.add((done, value))
-        # The one that ended first is tried first: histories that are in order take little more than one try each.
-        for number in sorted(_may_be_next(ordered, done), key=lambda number: -ordered[number].end):
-            fits, then = ordered[number].after(value)
-            if fits:
-                stack.append((done | 1 << number, then))
+        others.append(state.used)
+        stack.extend(_next(state, answered, unanswered))
     return False
 
 
-def _may_be_next(ordered: Sequence[Operation], done: int) -> Iterator[int]:
-    """Those that began before any other that is left had ended."""
-    first_end = FOREVER
-    first = (~done & (done + 1)).bit_length() - 1
-    left = []
-    for number in range(first, len(ordered)):
-        operation = ordered[number]
+def _next(
+    state: _State, answered: Sequence[Operation], unanswered: Mapping[str | None, Sequence[float]]
+) -> list[_State]:
+    """The states that one more answered operation leads to, the likeliest last: nothing unanswered was used for it, and
+    it ended first.
+    """
+    left = list(_left(state, answered))
+    first_end = min(answered[number].end for number in left)
+    fitting, helped = [], []
+    for number in sorted(left, key=lambda number: -answered[number].end):
+        operation = answered[number]
         if operation.start > first_end:
-            break
-        if not done >> number & 1:
-            left.append(number)
-            first_end = min(first_end, operation.end)
-    return (number for number in left if ordered[number].start <= first_end)
+            continue
+        used = state.used.get(operation.value, 0)
+        helpers = unanswered.get(operation.value, ())
+        if operation.writes or operation.value == state.value:
+            fitting.append(state.after(number, operation.value))
+        elif used < len(helpers) and helpers[used] <= first_end:
+            after = state.after(number, operation.value)
+            helped.append(replace(after, used={**state.used, operation.value: used + 1}))
+    return helped + fitting
+
+
+def _left(state: _State, answered: Sequence[Operation]) -> Iterator[int]:
+    """What is not done, as far as it may be next: it began before any other had ended."""
+    first_end = FOREVER
+    for number in range(state.first, len(answered)):
+        if answered[number].start > first_end:
+            return
+        if not state.done >> number - state.first & 1:
+            first_end = min(first_end, answered[number].end)
+            yield number

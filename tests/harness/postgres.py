@@ -8,7 +8,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,15 +17,10 @@ from typing import Self
 import psycopg
 
 from benchmarks.database import as_postgres, postgres_programs
+from tests.harness.server import free_port
 
 USER, PASSWORD = "shoal", "s3cret"
 _NUMBERS = itertools.count(1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class PostgresServer:

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,10 +20,14 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[2]
 TAIL_LINES = 40
+_PORT_TRIES = 3
+_IN_USE = "port {port} of 127.0.0.1 is in use"
+_LOOPBACK, _LISTEN = f"{int.from_bytes(bytes((127, 0, 0, 1)), sys.byteorder):08X}", "0A"  # as /proc/net/tcp has them
 
 Value = str | int | float | bool | Sequence[str]
 Entry = dict[str, Any]
-Settings = Mapping[str, Value | Mapping[str, Value]]
+Table = Mapping[str, Value]
+Settings = Mapping[str, Value | Table | Sequence[Table]]
 
 
 class ServerError(AssertionError):
@@ -48,14 +53,20 @@ def free_port() -> int:
 
 
 def to_toml(settings: Settings) -> str:
-    """The settings as TOML; a value that is a mapping becomes a section."""
-    plain = [f"{key} = {json.dumps(value)}" for key, value in settings.items() if not isinstance(value, Mapping)]
-    sections = [
-        "\n".join([f"\n[{key}]", *(f"{name} = {json.dumps(item)}" for name, item in value.items())])
-        for key, value in settings.items()
-        if isinstance(value, Mapping)
-    ]
+    """The settings as TOML; a value that is a mapping becomes a section, a list of mappings one of tables."""
+    plain, sections = [], []
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            sections.append(_section(f"[{key}]", value))
+        elif isinstance(value, Sequence) and value and isinstance(value[0], Mapping):
+            sections += [_section(f"[[{key}]]", table) for table in value if isinstance(table, Mapping)]
+        else:
+            plain.append(f"{key} = {json.dumps(value)}")
     return "\n".join([*plain, *sections, ""])
+
+
+def _section(header: str, values: Table) -> str:
+    return "\n".join(["", header, *(f"{name} = {json.dumps(item)}" for name, item in values.items())])
 
 
 def _entry(line: str) -> Entry:
@@ -69,7 +80,8 @@ def _entry(line: str) -> Entry:
 class ShoalServer:
     """`python -m registry serve` on a free port of 127.0.0.1.
 
-    `settings` is written to a TOML file, `env` is added to the environment, `args` to the command.
+    `settings` (`tls` is a section of it) is written to a TOML file, `env` is added to the environment, `args` to the
+    command.
     Use it as a context manager, or call start() and close().
     """
 
@@ -84,15 +96,16 @@ class ShoalServer:
         port: int | None = None,
         prefix: Sequence[str] = (),
         ready_timeout: float = 30.0,
+        tls: Mapping[str, str] | None = None,
     ) -> None:
         self.data = data
-        self.port = port or free_port()
-        self.host = f"127.0.0.1:{self.port}"
-        self.url = f"http://{self.host}"
+        self._tls = tls is not None
+        self._may_move = port is None
+        self._listen_on(port or free_port())
         self.log = data.with_name(data.name + ".log")
         self._output = data.with_name(data.name + ".out")
         self._config = data.with_name(data.name + ".toml")
-        self._settings = settings
+        self._settings = {**(settings or {}), "tls": tls} if tls else settings
         self._workers = workers
         self._env = dict(env or {})
         self._args = list(args)
@@ -111,6 +124,10 @@ class ShoalServer:
             command += ["--workers", str(self._workers)]
         return command + self._args
 
+    def printed(self) -> str:
+        """All that the server wrote to stdout, over all starts."""
+        return self._output.read_text(errors="replace")
+
     @property
     def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None, "the server was never started"
@@ -127,9 +144,25 @@ class ShoalServer:
         return self.process.pid
 
     def start(self) -> Self:
-        """Starts the process and waits until /readyz answers 200."""
-        self.spawn()
-        self.wait_ready()
+        """Starts the process and waits until /readyz answers 200.
+
+        A port of our choice may have been taken by somebody else since it was found free: then, at the first start
+        only, another one is tried.
+        """
+        tries = _PORT_TRIES if self._may_move else 1
+        for tries_left in reversed(range(tries)):
+            logged = len(self._log_bytes())
+            self.spawn()
+            try:
+                self.wait_ready()
+                break
+            except ServerError:
+                said = self._log_bytes()[logged:].decode(errors="replace")
+                if not tries_left or _IN_USE.format(port=self.port) not in said:
+                    raise
+                os.truncate(self.log, logged)  # a test that looks for complaints finds none
+                self._listen_on(free_port())
+        self._may_move = False  # clients know the port by now
         return self
 
     def spawn(self) -> None:
@@ -156,7 +189,7 @@ class ShoalServer:
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise ServerError(self._story(f"ended with status {self.process.returncode} before it was ready"))
-            answer = self._ask_ready()
+            answer = self._ask_ready() if self._listens() else "nobody of ours listens"
             if answer == "200":
                 return
             time.sleep(0.02)
@@ -196,7 +229,7 @@ class ShoalServer:
 
     def log_text(self) -> str:
         """All that the server wrote to stderr, over all starts."""
-        return self.log.read_text(errors="replace") if self.log.exists() else ""
+        return self._log_bytes().decode(errors="replace")
 
     def logged(self) -> list[Entry]:
         """The lines of the log; one that is no JSON object (a traceback) becomes an entry of level "text"."""
@@ -228,8 +261,30 @@ class ShoalServer:
         finally:
             self.close()
 
+    def _listen_on(self, port: int) -> None:
+        self.port = port
+        self.host = f"127.0.0.1:{port}"
+        self.url = f"{'https' if self._tls else 'http'}://{self.host}"
+
+    def _log_bytes(self) -> bytes:
+        return self.log.read_bytes() if self.log.exists() else b""
+
+    def _listens(self) -> bool:
+        """Whether it is this process that would be asked: where the port was taken, another Shoal may answer there."""
+        own = Path("/proc", str(self.pid))
+        at = f"{_LOOPBACK}:{self.port:04X}"
+        try:
+            sockets = [line.split() for line in (own / "net" / "tcp").read_text().splitlines()]
+            listening = {f"socket:[{words[9]}]" for words in sockets if words[1] == at and words[3] == _LISTEN}
+            return any(str(file.readlink()) in listening for file in (own / "fd").iterdir())
+        except OSError:  # it ended meanwhile, or closed a file
+            return False
+
     def _ask_ready(self) -> str:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        if self._tls:
+            anything = ssl._create_unverified_context()  # noqa: S323 - some tests bring an expired certificate
+            connection = http.client.HTTPSConnection("127.0.0.1", self.port, timeout=2, context=anything)
         try:
             connection.request("GET", "/readyz")
             return str(connection.getresponse().status)

@@ -21,6 +21,7 @@ import pytest
 
 from registry.domain.changes import LinkBlob
 from registry.errors import RegistryError, StorageFailure, Unavailable
+from registry.http.auditing import NoAudit
 from registry.http.blobs import BlobHandlers
 from registry.http.dispatch import Dispatcher
 from registry.http.gate import OpenGate
@@ -90,7 +91,7 @@ async def start(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[S
             trusted = [ip_network("127.0.0.0/8")]
             redirects = Redirects(mode, [ip_network(network) for network in stream_networks], trusted)
             routes = BlobHandlers(pull, ManifestService(metadata), redirects).routes()
-            listener = Listener(Dispatcher(routes, answered.append, trusted, OpenGate()), 1000, 30.0, STALL)
+            listener = Listener(Dispatcher(routes, answered.append, trusted, OpenGate(), NoAudit()), 1000, 30.0, STALL)
             server = await asyncio.get_running_loop().create_server(listener, "127.0.0.1", 0)
             running.push_async_callback(listener.drain, 1.0)
             running.callback(server.close)

@@ -12,7 +12,8 @@ import pytest
 from registry.errors import StorageFailure, Unavailable
 from registry.storage.metadata import postgres
 from registry.storage.metadata.postgres_head import HeadConnection
-from tests.harness.postgres import PostgresServer, free_port
+from tests.harness.postgres import PostgresServer
+from tests.harness.server import free_port
 
 pytestmark = pytest.mark.require("postgres")
 

@@ -12,7 +12,8 @@ import requests
 from tests.conftest import StartShoal
 from tests.harness.client import RegistryClient
 from tests.harness.content import small_image
-from tests.harness.postgres import PostgresServer, free_port
+from tests.harness.postgres import PostgresServer
+from tests.harness.server import free_port
 
 pytestmark = pytest.mark.require("postgres")
 

@@ -13,7 +13,7 @@ from tests.harness.client import RegistryClient
 from tests.harness.content import small_image
 from tests.harness.process import wait_until
 from tests.harness.redis import RedisServer
-from tests.harness.server import ShoalServer
+from tests.harness.server import Settings, ShoalServer
 
 pytestmark = pytest.mark.require("redis-server")
 
@@ -59,3 +59,23 @@ def test_its_loss_changes_no_answer(server: RedisServer, tmp_path: Path) -> None
         server.start()
         wait_until(lambda: "knows of: 2" in ready(one), "both nodes are known again", 30)
         assert one.complaints() == two.complaints() == []
+
+
+def test_nodes_count_requests_together_and_poison_keeps_nobody_out(server: RedisServer, tmp_path: Path) -> None:
+    settings: Settings = {"redis": {"url": server.url}, "limits": {"address_rate": 0.2, "burst": 10}}
+    with ShoalServer(tmp_path / "a", settings=settings) as one, ShoalServer(tmp_path / "b", settings=settings) as two:
+        answers = [requests.get(f"{node.url}/v2/", timeout=10) for node in (one, two) for _ in range(8)]
+        refused = [answer for answer in answers if answer.status_code == 429]
+        assert 4 <= len(refused) <= 8
+        assert refused[0].json()["errors"][0]["code"] == "TOOMANYREQUESTS"
+        assert int(refused[0].headers["Retry-After"]) >= 1
+        poison = redis.Redis(port=server.port)
+        for value in ("no number", "1e300", "nan", "-5"):
+            poison.flushall()
+            poison.set("shoal:rate:address 127.0.0.1", value)
+            assert requests.get(f"{two.url}/v2/", timeout=10).status_code == 200
+        poison.delete("shoal:rate:address 127.0.0.1")
+        poison.lpush("shoal:rate:address 127.0.0.1", "a list")
+        assert requests.get(f"{one.url}/v2/", timeout=10).status_code in (200, 429)
+        server.kill()
+        assert requests.get(f"{two.url}/v2/", timeout=10).status_code in (200, 429)

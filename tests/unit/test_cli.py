@@ -29,7 +29,7 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
 
     def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         calls.append((settings, reload))
-        if settings.server.listen.port == 1:
+        if settings.server.listen[0].port == 1:
             raise StartupError("127.0.0.1:1 is in use; choose another with --listen")
         return 7
 
@@ -48,11 +48,27 @@ def test_serve_joins_file_and_flags_and_returns_the_servers_status(served: Serve
     file = tmp_path / "shoal.toml"
     file.write_text("[server]\nworkers = 2\nmax_connections = 9\n")
     result = shoal(
-        "serve", "--config", str(file), "--data", "d", "--listen", "[::]:5001", "--workers", "3", "--allow-anonymous"
+        "serve",
+        "--config",
+        str(file),
+        "--data",
+        "d",
+        "--listen",
+        "[::]:5001",
+        "--workers",
+        "3",
+        "--allow-anonymous",
+        "--listen",
+        "127.0.0.1:5002",
     )
     assert result.exit_code == 7, result.output
     settings, reload = served[0]
-    assert (str(settings.data), str(settings.server.listen), settings.server.workers) == ("d", "[::]:5001", 3)
+    assert (str(settings.data), *map(str, settings.server.listen), settings.server.workers) == (
+        "d",
+        "[::]:5001",
+        "127.0.0.1:5002",
+        3,
+    )
     assert settings.server.allow_anonymous
     assert settings.server.max_connections == 9
 

@@ -1,6 +1,7 @@
 """Settings: where they come from, which one wins, and what is said of a bad one."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,9 +13,11 @@ from pydantic import BaseModel, SecretStr
 
 from registry import config
 from registry.config import ConfigError, Settings, load, show
+from registry.setting_names import fields
 from registry.values import (
     Address,
     parse_address,
+    parse_addresses,
     parse_bytes,
     parse_database_url,
     parse_public_url,
@@ -25,7 +28,7 @@ from registry.values import (
 
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for path, _ in config._fields(Settings):
+    for path, _ in fields(Settings):
         monkeypatch.delenv(config._variable(path), raising=False)
 
 
@@ -45,7 +48,7 @@ def problem(file: Path | None = None, flags: Mapping[str, object] | None = None)
 def test_defaults() -> None:
     settings = load()
     assert settings.data == Path("./data")
-    assert settings.server.listen == Address("127.0.0.1", 5000)
+    assert settings.server.listen == (Address("127.0.0.1", 5000),)
     assert settings.server.workers == 1
     assert settings.server.body_timeout == 60.0
     assert settings.storage.reserve == 256 * 1024 * 1024
@@ -159,7 +162,10 @@ def test_sizes_are_exact(number: int, unit: str) -> None:
     [
         ("[server]\nworkrs = 3\n", "server.workrs: unknown key; did you mean workers?"),
         ("[serve]\n", "serve: unknown key; did you mean server?"),
-        ("[bogus]\n", "bogus: unknown key; known here: collect, data, database, log, redis, server, storage, uploads"),
+        (
+            "[bogus]\n",
+            "bogus: unknown key; known here: audit, auth, ",
+        ),
         ("server = 3\n", "server: got 3, expected a section: [server] on a line of its own"),
         ('[server]\nworkers = "many"\n', "server.workers: got 'many', expected a valid integer"),
         ("[server]\nworkers = 65\n", "server.workers: got 65, expected less than or equal to 64"),
@@ -234,7 +240,7 @@ def test_variables_of_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOAL_SERVER__ALLOW_ANONYMOUS", "true")
     settings = load()
     assert settings.data == Path("/srv/shoal")
-    assert settings.server.listen == Address("::1", 5001)
+    assert settings.server.listen == (Address("::1", 5001),)
     assert settings.server.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
     assert settings.server.public_url == "https://shoal.example:8443"
     assert settings.server.metrics_listen == Address("127.0.0.1", 9100)
@@ -259,10 +265,55 @@ def test_the_way_into_a_registry_is_no_setting(monkeypatch: pytest.MonkeyPatch) 
     assert load() == Settings()
 
 
+def test_several_addresses(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    both = (Address("127.0.0.1", 5000), Address("::1", 5001))
+    file.write_text('[server]\nlisten = ["127.0.0.1:5000", "[::1]:5001"]\n')
+    assert load(file).server.listen == both
+    shown = {item.key: item.value for item in config.show(file)}
+    assert shown["server.listen"] == ["127.0.0.1:5000", "[::1]:5001"]
+    monkeypatch.setenv("SHOAL_SERVER__LISTEN", "127.0.0.1:5000, [::1]:5001")
+    settings = load()
+    assert settings.server.listen == both
+    assert settings.is_loopback
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+    assert "10.0.0.1:5000 can be reached" in problem(None, {"server.listen": ["127.0.0.1:5000", "10.0.0.1:5000"]})
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ([], "expected one HOST:PORT at least"),
+        (5, "expected HOST:PORT, or a list"),
+        (["127.0.0.1:5000", 5], "expected HOST:PORT"),
+        ("127.0.0.1:5000,127.0.0.1:5000", "127.0.0.1:5000 is there twice"),
+    ],
+)
+def test_bad_lists_of_addresses(value: object, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        parse_addresses(value)
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"tls.cert": "a"}, "tls.cert and tls.key go together: set both, or neither"),
+        ({"tls.key": "a"}, "tls.cert and tls.key go together: set both, or neither"),
+        (
+            {"tls.client_ca": "a"},
+            "tls.client_ca: clients show certificates by TLS only; set tls.cert and tls.key too",
+        ),
+    ],
+)
+def test_tls_is_whole_or_absent(section: dict[str, object], told: str) -> None:
+    assert problem(None, section) == told
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        config.show(None, section)
+
+
 def test_settings_travel_to_another_process_and_cannot_be_changed() -> None:
     settings = load(None, {"server.listen": "[::1]:7"})
     assert pickle.loads(pickle.dumps(settings)) == settings
-    assert settings.model_dump(mode="json")["server"]["listen"] == "[::1]:7"
+    assert settings.model_dump(mode="json")["server"]["listen"] == ["[::1]:7"]
     with pytest.raises(ValueError, match="frozen"):
         settings.server.workers = 2
 

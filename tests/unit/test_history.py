@@ -31,7 +31,19 @@ def read(start: float, end: float, value: str | None) -> Operation:
         ([write(0, FOREVER, "a"), read(5, 6, None), read(7, 8, "a")], True),
         ([write(0, FOREVER, "a"), read(5, 6, "a"), read(7, 8, None)], False),
         ([write(0, 1, "a"), write(2, 3, None), read(4, 5, "a")], False),
+        ([write(0, FOREVER, "a"), write(1, 2, "b"), read(3, 4, "a"), write(5, 6, "b"), read(7, 8, "a")], False),
+        ([*2 * [write(0, FOREVER, "a")], write(1, 2, "b"), read(3, 4, "a"), write(5, 6, "b"), read(7, 8, "a")], True),
+        ([write(3, FOREVER, "a"), read(1, 2, "a")], False),
     ],
 )
 def test_a_history(history: list[Operation], fits: bool) -> None:
     assert has_serial_order(history) is fits
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("seen", "fits"), [("1", True), ("never written", False)])
+def test_many_writes_without_an_answer_are_no_burden(seen: str, fits: bool) -> None:
+    """As many as clients leave behind while a node is away."""
+    lost = [write(number, FOREVER, str(number % 4)) for number in range(150)]
+    busy = [write(number, number + 3, str(number % 3)) for number in range(200)]
+    assert has_serial_order([*lost, *busy, read(300, 301, seen)]) is fits

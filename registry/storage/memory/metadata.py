@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from registry.domain import access, changes, events
+from registry.domain import access, changes, events, limits
 from registry.domain.changes import Change, Outcome
 from registry.domain.clock import Clock
 from registry.domain.descriptor import Descriptor
@@ -102,6 +102,14 @@ class MemoryMetadata:
     async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
         manifests = self._look(repository).manifests
         return {digest: manifests[digest].subject for digest in digests if digest in manifests}
+
+    async def indexes_with(self, repository: str, digest: str, limit: int) -> Sequence[str]:
+        listing = (digest, RefKind.MANIFEST)
+        found = [name for name, manifest in self._look(repository).manifests.items() if listing in manifest.refs]
+        return sorted(found)[:limit]
+
+    def revision(self, repository: str) -> int:
+        return self._journal[-1].serial
 
     async def stored(self, digest: str) -> StoredBlob | None:
         return self._blobs.get(digest)
@@ -235,7 +243,28 @@ class MemoryMetadata:
         if digest not in self._look(repository).links:
             raise BlobUnknown("no such blob in this repository", {"digest": digest})
 
+    def _limits(self, repository: str) -> list[limits.Limit]:
+        known = [access.decode(kind, value) for (kind, _), (value, _) in self._records.items() if kind == access.LIMIT]
+        return limits.of_repository((found for found in known if isinstance(found, limits.Limit)), repository)
+
+    def _project(self, limit: limits.Limit) -> list[_Repository]:
+        low, high = limits.range_of(limit.pattern)
+        return [found for name, found in self._repositories.items() if low <= name < high]
+
+    def _check_room(self, repository: str, digest: str, size: int) -> None:
+        for limit in self._limits(repository):
+            there = {blob for found in self._project(limit) for blob in found.links}
+            if digest not in there:
+                limits.check_bytes(limit, sum(self._blobs[blob].size for blob in there), size)
+
+    def _check_tags(self, repository: str, moved: Sequence[str], new: Sequence[str]) -> None:
+        found = self._limits(repository)
+        limits.check_mutable(found, moved)
+        for limit in found:
+            limits.check_tags(limit, sum(len(place.tags) for place in self._project(limit)), len(new))
+
     def _link_blob(self, change: changes.LinkBlob) -> Outcome:
+        self._check_room(change.repository, change.digest, change.size)
         before = self._blobs.get(change.digest)
         if change.upload and not (before and before.location == change.location):
             session = self._held(change.upload, change.holder)
@@ -303,6 +332,7 @@ class MemoryMetadata:
         places = [self._look(change.source)] if change.source is not None else self._repositories.values()
         if not any(change.digest in place.links for place in places):
             raise BlobUnknown("no such blob to mount", {"digest": change.digest, "from": change.source})
+        self._check_room(change.repository, change.digest, self._blobs[change.digest].size)
         return self._link(change.repository, change.digest)
 
     def _delete_blob(self, change: changes.DeleteBlob) -> Outcome:
@@ -334,9 +364,12 @@ class MemoryMetadata:
     def _put_manifest(self, change: changes.PutManifest) -> Outcome:
         manifest, digest = change.manifest, str(change.manifest.digest)
         self._check_references(change.repository, manifest)
+        there = self._look(change.repository).tags
+        moved = [tag for tag in change.tags if there.get(tag) != digest]
+        new = [tag for tag in moved if tag not in there]
+        self._check_tags(change.repository, [tag for tag in moved if tag in there], new)
         repository = self._repositories[change.repository]
         before = repository.manifests.get(digest)
-        moved = [tag for tag in change.tags if repository.tags.get(tag) != digest]
         repository.tags |= dict.fromkeys(moved, digest)
         if before is not None and before.media_type == manifest.media_type:
             for tag in moved:
@@ -358,6 +391,8 @@ class MemoryMetadata:
                 )
 
     def _delete_tag(self, change: changes.DeleteTag) -> Outcome:
+        if change.tag in self._look(change.repository).tags:
+            self._check_tags(change.repository, [change.tag], [])
         if self._look(change.repository).tags.pop(change.tag, None) is None:
             raise ManifestUnknown("no such tag in this repository", {"tag": change.tag})
         self._append(events.TAG_DELETE, change.repository, {"tag": change.tag})
@@ -365,6 +400,9 @@ class MemoryMetadata:
 
     def _delete_manifest(self, change: changes.DeleteManifest) -> Outcome:
         repository = self._look(change.repository)
+        if change.digest in repository.manifests:
+            going = [tag for tag, digest in repository.tags.items() if digest == change.digest]
+            self._check_tags(change.repository, going, [])
         removed = repository.manifests.pop(change.digest, None)
         if removed is None:
             raise ManifestUnknown("no such manifest in this repository", {"digest": change.digest})

@@ -34,7 +34,7 @@ from registry.domain.changes import (
 from registry.domain.manifest import Manifest, RefKind
 from registry.domain.upload import Leftover, object_remains
 from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
-from registry.storage.metadata import access, journal, sessions
+from registry.storage.metadata import access, journal, limits, sessions
 from registry.storage.metadata import statements as sql
 
 _VARIABLES_AT_ONCE = 500
@@ -100,6 +100,7 @@ def _repository_made(connection: Connection, name: str) -> int:
 
 
 def _link_blob(connection: Connection, change: LinkBlob, now: float) -> Outcome:
+    limits.check_blob(connection, change.repository, change.digest, change.size)
     before = connection.execute(sql.BLOB, {"d": change.digest}).one_or_none()
     linked_already = before is not None and before.location == change.location != ""
     if change.upload and not linked_already:  # else the answer was lost, and this is the same change again
@@ -175,6 +176,9 @@ def _mount_blob(connection: Connection, change: MountBlob, now: float) -> Outcom
         source = _repository(connection, change.source)
         if source is None or connection.execute(sql.LINK, {"r": source, "d": change.digest}).first() is None:
             raise unknown
+    limits.check_blob(
+        connection, change.repository, change.digest, connection.execute(sql.BLOB, {"d": change.digest}).one().size
+    )
     return _link(connection, _repository_made(connection, change.repository), change.digest, now)
 
 
@@ -224,9 +228,13 @@ def _put_manifest(connection: Connection, change: PutManifest, now: float) -> Ou
     manifest, digest = change.manifest, str(change.manifest.digest)
     known_repository = _repository(connection, change.repository)
     _check_references(connection, known_repository, manifest)
+    before = {tag: connection.scalar(sql.TAG, {"r": known_repository, "t": tag}) for tag in change.tags}
+    moved = [tag for tag in change.tags if before[tag] != digest]
+    new = [tag for tag in moved if before[tag] is None]
+    if moved:
+        limits.check_tags(connection, change.repository, [tag for tag in moved if tag not in new], new)
     repository = known_repository or _repository_made(connection, change.repository)
     known_type = connection.scalar(sql.MANIFEST_TYPE, {"r": repository, "d": digest})
-    moved = [tag for tag in change.tags if connection.scalar(sql.TAG, {"r": repository, "t": tag}) != digest]
     if known_type == manifest.media_type:
         for tag in moved:
             _set_tag(connection, repository, tag, digest)
@@ -294,6 +302,8 @@ def _set_tag(connection: Connection, repository: int, tag: str, digest: str) -> 
 
 def _delete_tag(connection: Connection, change: DeleteTag, now: float) -> Outcome:
     repository = _repository(connection, change.repository)
+    if repository and connection.scalar(sql.TAG, {"r": repository, "t": change.tag}) is not None:
+        limits.check_tags(connection, change.repository, [change.tag], [])
     dropped = connection.execute(sql.DROP_TAG, {"r": repository, "t": change.tag}).rowcount if repository else 0
     if not dropped:
         raise ManifestUnknown("no such tag in this repository", {"tag": change.tag})
@@ -306,6 +316,7 @@ def _delete_manifest(connection: Connection, change: DeleteManifest, now: float)
     key = {"r": repository, "d": change.digest}
     if repository is None or connection.scalar(sql.MANIFEST_TYPE, key) is None:
         raise ManifestUnknown("no such manifest in this repository", {"digest": change.digest})
+    limits.check_delete(connection, change.repository, repository, change.digest)
     connection.execute(sql.DROP_TAGS_OF, key)
     _drop_manifest(connection, repository, change.digest, now)
     journal.append(connection, now, events.MANIFEST_DELETE, change.repository, {"digest": change.digest})

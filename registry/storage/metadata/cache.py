@@ -7,6 +7,7 @@ forget. So an answer is never older than the last acknowledged change.
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,8 +23,9 @@ _ENTRY_OVERHEAD = 500
 
 @dataclass(slots=True)
 class _Remembered:
-    """What is known of one repository; `weight` is about its size in bytes."""
+    """What is known of one repository; `weight` is about its size in bytes, `revision` no other one ever has."""
 
+    revision: int
     tags: dict[str, StoredManifest] = field(default_factory=dict)
     manifests: dict[str, StoredManifest] = field(default_factory=dict)
     blobs: dict[str, BlobLink] = field(default_factory=dict)
@@ -40,6 +42,7 @@ class CachedReader:
         self._bytes = 0
         self._repositories: OrderedDict[str, _Remembered] = OrderedDict()
         self._head: Head = (-1, -1)
+        self._revisions = itertools.count()
         freshness.add(self._catch_up)
 
     async def close(self) -> None:
@@ -83,7 +86,7 @@ class CachedReader:
         """
         await self._freshness.ensure()
         known = self._repositories.get(repository)
-        return _Remembered() if known is None else known
+        return _Remembered(next(self._revisions)) if known is None else known
 
     async def _catch_up(self, head: Head) -> None:
         serial, unlinks = self._head
@@ -104,7 +107,9 @@ class CachedReader:
 
     def _grow(self, repository: str, content: int) -> _Remembered:
         """Where to put one more entry."""
-        known = self._repositories.setdefault(repository, _Remembered())
+        known = self._repositories.get(repository)
+        if known is None:
+            known = self._repositories[repository] = _Remembered(next(self._revisions))
         self._repositories.move_to_end(repository)
         known.weight += content + _ENTRY_OVERHEAD
         self._bytes += content + _ENTRY_OVERHEAD
@@ -129,6 +134,13 @@ class CachedReader:
 
     async def subjects(self, repository: str, digests: Sequence[str]) -> dict[str, str | None]:
         return await self._reader.subjects(repository, digests)
+
+    async def indexes_with(self, repository: str, digest: str, limit: int) -> Sequence[str]:
+        return await self._reader.indexes_with(repository, digest, limit)
+
+    def revision(self, repository: str) -> int:
+        known = self._repositories.get(repository)
+        return next(self._revisions) if known is None else known.revision
 
     async def stored(self, digest: str) -> StoredBlob | None:
         return await self._reader.stored(digest)

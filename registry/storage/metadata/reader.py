@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 
@@ -12,12 +13,23 @@ from registry.domain.access import KEY
 from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
 from registry.domain.events import AUTH, JournalEvent, record_of
+from registry.domain.manifest import RefKind
 from registry.domain.upload import Leftover, UploadSession
 from registry.errors import StorageFailure
 from registry.ports import BlobLink, Page, StoredBlob, StoredManifest
 from registry.storage.metadata import access, journal, sessions, statements
 from registry.storage.metadata.rows import Rows
-from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, properties, repositories, tags
+from registry.storage.metadata.schema import (
+    blob_links,
+    blobs,
+    garbage,
+    head,
+    manifests,
+    properties,
+    references,
+    repositories,
+    tags,
+)
 from registry.storage.metadata.schema import journal as events
 
 _REPOSITORY = repositories.c.name == bindparam("repository")
@@ -73,6 +85,17 @@ _SUBJECTS = (
     .join(repositories)
     .where(_REPOSITORY, manifests.c.digest.in_(bindparam("digests", expanding=True)))
 )
+_INDEXES_WITH = (
+    select(references.c.manifest)
+    .join(repositories)
+    .where(
+        _REPOSITORY,
+        references.c.target == bindparam("target"),
+        references.c.kind == RefKind.MANIFEST.value,
+    )
+    .order_by(references.c.manifest)
+    .limit(bindparam("limit"))
+)
 _CHANGED = select(events.c.repository).where(events.c.serial > bindparam("after")).distinct()
 _VARIABLES_AT_ONCE = 500
 _REFERRERS_WEIGHT = 4 * 1024 * 1024  # bytes of annotations: what is served at once has about the size of a manifest
@@ -89,6 +112,7 @@ class SqlReader:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
+        self._looks = itertools.count()
 
     async def close(self) -> None:
         await self._rows.close()
@@ -198,6 +222,14 @@ class SqlReader:
             rows = await self._rows.all(_SUBJECTS, {"repository": repository, "digests": portion})
             found |= {row.digest: row.subject for row in rows}
         return found
+
+    async def indexes_with(self, repository: str, digest: str, limit: int) -> Sequence[str]:
+        values = {"repository": repository, "target": digest, "limit": limit}
+        return [row.manifest for row in await self._rows.all(_INDEXES_WITH, values)]
+
+    def revision(self, repository: str) -> int:
+        """Never the same twice: nothing is remembered here, so nothing is known of changes."""
+        return next(self._looks)
 
     async def check(self) -> None:
         if await self._rows.scalar(_SCHEMA_VERSION, {}) is None:

@@ -12,8 +12,11 @@ from registry.api.operation import BASE
 from registry.api.table import OPERATIONS
 from registry.auth.logins import NodeLogins
 from registry.config import Settings
+from registry.http.auditing import NoAudit
 from registry.http.router import Route
 from registry.processes.access import ProcessAccess
+from registry.processes.node_parts import NodeParts
+from registry.services.leases import LocalLeases
 from tests.unit.auth.nodes import Node
 
 DOCUMENT = document(OPERATIONS)
@@ -23,7 +26,8 @@ DOCUMENT = document(OPERATIONS)
 async def routes() -> list[Route]:
     node = Node()
     logins = NodeLogins(node.access, node.passwords, (), node.clock)
-    served = ProcessAccess(Settings(), node.access, node.metadata).routes(node.metadata, logins)
+    parts = NodeParts(node.metadata, LocalLeases(), logins, NoAudit())
+    served = ProcessAccess(Settings(), node.access, node.metadata, None).routes(parts)
     return [route for route in served if route.template.startswith(BASE)]
 
 

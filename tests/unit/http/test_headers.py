@@ -13,7 +13,7 @@ from registry.domain.digest import Digest
 from registry.errors import PaginationInvalid
 from registry.http.conditions import matches, range_applies
 from registry.http.links import Links, page_size
-from registry.http.proxies import client_address
+from registry.http.proxies import client_address, is_https
 
 ETAG = '"sha256:abc"'
 PROXIES = [ip_network("10.0.0.0/8"), ip_network("::1/128")]
@@ -104,3 +104,21 @@ def test_page_size() -> None:
     for bad in ("", "-1", "+1", "1.5", "a", "٣", " 1", "0x5"):
         with pytest.raises(PaginationInvalid):
             page_size(MultiDict(n=bad))
+
+
+@pytest.mark.parametrize(
+    ("said", "peer", "https"),
+    [
+        ("https", "10.1.1.1", True),
+        ("HTTPS", "10.1.1.1", True),
+        ("http, https", "10.1.1.1", True),
+        ("https, http", "10.1.1.1", False),
+        ("http", "10.1.1.1", False),
+        ("https", "192.0.2.1", False),
+    ],
+)
+def test_https_before_a_trusted_proxy(said: str, peer: str, https: bool) -> None:
+    forwarded = request(("X-Forwarded-Proto", said), peer=peer)
+    assert is_https(forwarded, PROXIES) == https
+    assert not is_https(forwarded, [])
+    assert not is_https(request(peer=peer), PROXIES)

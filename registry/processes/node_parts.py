@@ -1,0 +1,18 @@
+"""What is one per node, as every process of it uses it: directly in the node, over the channel in a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from registry.auth.logins import Logins
+from registry.ports import Audit, Changes, Leases
+
+
+@dataclass(frozen=True, slots=True)
+class NodeParts:
+    """The writer of changes, the leases of digests, the comparing of passwords, the audit log."""
+
+    changes: Changes
+    leases: Leases
+    logins: Logins
+    audit: Audit
