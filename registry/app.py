@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -16,9 +15,10 @@ from registry import __version__
 from registry.config import Address, ConfigError, Settings
 from registry.domain.clock import system_clock
 from registry.errors import RegistryError, StartupError
-from registry.processes.access import NodeAccess, first_account, refuse_open_door
+from registry.processes.access import NodeAccess
 from registry.processes.control import control_socket
 from registry.processes.front import Front
+from registry.processes.greeting import greet, refuse_open_door
 from registry.processes.housekeeping import Housekeeping
 from registry.processes.move_follower import MoveFollower
 from registry.processes.node_parts import NodeParts
@@ -40,7 +40,6 @@ from registry.wiring import database_of, refuse_unnamed_bucket
 
 log = structlog.get_logger(__name__)
 
-_SHORT_GRACE = 300.0  # seconds
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
 _FIXED_SECTIONS = ("data", "tls", "database", "redis")
 
@@ -86,10 +85,9 @@ async def _node(
         raise StartupError(str(error)) from error
     node = _Node(process, writer, leases, storage, follower, sockets, metrics_sockets, control, metrics_directory)
     stop, read_again = await node.start()
-    has_accounts = not (await process.access.table()).is_empty
     ports = [listening.getsockname()[1] for listening in sockets]
     addresses = [Address(at.host, port) for at, port in zip(settings.server.listen, ports, strict=True)]
-    _greet(settings, addresses, has_accounts=has_accounts)
+    greet(settings, addresses, is_open=await process.is_open())
     gc.freeze()  # what the start made stays: later collections need not walk it
     while not stop.is_set():
         await _first(stop, read_again)
@@ -251,34 +249,3 @@ async def _first(*events: asyncio.Event) -> None:
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
-
-
-def _greet(settings: Settings, addresses: Sequence[Address], *, has_accounts: bool) -> None:
-    """The lines that a newcomer needs."""
-    named = [Address(socket.gethostname(), at.port) if _is_any(at.host) else at for at in addresses]
-    shown = named[0]
-    scheme = "https" if settings.tls.is_on else "http"
-    lines = [f"Shoal listens on  {', '.join(f'{scheme}://{at}' for at in dict.fromkeys(named))}"]
-    if has_accounts:
-        lines.append(f"Log in            docker login {shown}")
-    lines.append(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE")
-    lines.append(f"Data is kept in   {settings.data.resolve()}")
-    if not has_accounts:
-        lines.append(f"Make an account   {first_account(settings)}  (until then, all may push and delete)")
-    print("\n".join(lines), flush=True)
-    if settings.collect.grace < _SHORT_GRACE:
-        log.warning("collect.grace is short: a push that takes longer can lose its blobs", grace=settings.collect.grace)
-    if has_accounts and settings.server.allow_anonymous:
-        log.warning(
-            "allow_anonymous has no effect: there are accounts, and `shoal grant set anonymous` opens repositories"
-        )
-    beyond = [str(address) for address in addresses if not address.is_loopback]
-    if beyond and not has_accounts:
-        log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=", ".join(beyond))
-
-
-def _is_any(host: str) -> bool:
-    try:
-        return ip_address(host).is_unspecified
-    except ValueError:
-        return False

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from registry import __version__
-from registry.api.operation import LARGEST_PAGE, PAGE, Operation
+from registry.api.operation import BASE, LARGEST_PAGE, PAGE, Operation
 from registry.api.shapes import Errors
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -18,6 +18,14 @@ _RIGHTS = {
     "known": "For everybody who has logged in.",
     "none": "For everybody.",
 }
+_OF_ITSELF: dict[str, Any] = {
+    "operationId": "openapi",
+    "summary": "This document",
+    "security": [],
+    "responses": {
+        "200": {"description": "OpenAPI 3.1", "content": {"application/json": {"schema": {"type": "object"}}}},
+    },
+}
 
 
 def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:
@@ -26,7 +34,7 @@ def document(operations: Sequence[Operation[Any]]) -> dict[str, Any]:
     shapes = [shape for shape in dict.fromkeys(shapes) if shape is not type(None)]
     schemas, components = msgspec.json.schema_components(shapes, ref_template=_REFERENCE)
     references = dict(zip(shapes, schemas, strict=True))
-    paths: dict[str, dict[str, Any]] = {}
+    paths: dict[str, dict[str, Any]] = {f"{BASE}/openapi.json": {"get": _OF_ITSELF}}
     for operation in operations:
         paths.setdefault(operation.template, {})[operation.method.lower()] = _operation(operation, references)
     return {

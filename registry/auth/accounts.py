@@ -189,16 +189,6 @@ class AccountService:
 
         return await _tried(changed)
 
-    async def _change(self, name: str, kind: str | None, make: Callable[[Account], Account]) -> Account:
-        async def changed() -> Account:
-            before = await self.account(name, kind)
-            after = make(before)
-            if after != before:
-                await self._put(after, encode(before))
-            return after
-
-        return await _tried(changed)
-
     async def limits(self) -> list[Limit]:
         return sorted((await self._access.table()).limits.values(), key=lambda limit: limit.pattern)
 
@@ -211,6 +201,16 @@ class AccountService:
 
     async def unlimit(self, pattern: str) -> None:
         await self._drop(LIMIT, parse_project(pattern))
+
+    async def _change(self, name: str, kind: str | None, make: Callable[[Account], Account]) -> Account:
+        async def changed() -> Account:
+            before = await self.account(name, kind)
+            after = make(before)
+            if after != before:
+                await self._put(after, encode(before))
+            return after
+
+        return await _tried(changed)
 
     async def _put(self, record: Record, expected: str = "any") -> None:
         await self._changes.submit(SetRecord(kind_of(record), key_of(record), encode(record), expected=expected))

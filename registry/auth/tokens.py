@@ -45,12 +45,12 @@ def parse_scopes(texts: Iterable[str]) -> dict[str, frozenset[str]]:
     for text in [word for line in texts for word in line.split()][:_MOST_SCOPES]:
         kind, _, rest = text.partition(":")
         name, _, actions = rest.rpartition(":")
-        if kind == "registry" and name in (CATALOG, ADMIN):
-            scopes[name] = frozenset({"*"})
+        if kind == "registry" and f"registry {name}" in (CATALOG, ADMIN):
+            scopes[f"registry {name}"] = frozenset({"*"})
         elif kind == "repository" and name:
             wanted = frozenset(actions.split(","))
             rights = frozenset(RIGHTS) if "*" in wanted else wanted & frozenset(RIGHTS)
-            scopes[f"{name}"] = scopes.get(name, frozenset()) | rights
+            scopes[name] = scopes.get(name, frozenset()) | rights
     return scopes
 
 
@@ -136,11 +136,16 @@ class Tokens:
 
 
 def _claims(claims: Mapping[str, Any]) -> Claims:
-    scopes = {str(entry["name"]): frozenset(map(str, entry["actions"])) for entry in claims["access"]}
+    scopes = {_key(entry): frozenset(map(str, entry["actions"])) for entry in claims["access"]}
     principal = Principal(str(claims["sub"]), tuple(map(str, claims.get("groups", ()))), float(claims["iat"]))
     return Claims(principal, scopes, str(claims["use"]), float(claims["exp"]))
 
 
-def _entry(name: str, rights: frozenset[str]) -> dict[str, object]:
-    kind = "registry" if name in (CATALOG, ADMIN) else "repository"
-    return {"type": kind, "name": name, "actions": sorted(rights)}
+def _entry(scope: str, rights: frozenset[str]) -> dict[str, object]:
+    kind, _, name = scope.rpartition(" ")
+    return {"type": kind or "repository", "name": name, "actions": sorted(rights)}
+
+
+def _key(entry: Mapping[str, Any]) -> str:
+    name = str(entry["name"])
+    return name if entry["type"] == "repository" else f"{entry['type']} {name}"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from registry.domain.access import NOBODY, RIGHTS, AccessTable, Principal
 
-CATALOG, ADMIN = "catalog", "admin"
+CATALOG, ADMIN = "registry catalog", "registry admin"
+"""Scopes that are no repository's; there may be repositories named catalog and admin, and none with a blank."""
 Scopes = Mapping[str, frozenset[str]]
-"""What a token is for: rights by the name of a repository, and `catalog` or `admin` by themselves."""
+"""What a token is for: rights by the name of a repository, and CATALOG or ADMIN by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,11 @@ class Visitor:
     def may_administer(self) -> bool:
         if self.is_open:
             return True
-        if self.is_foreign:
-            return False
-        return self.table.is_admin(self.principal) and (self.scopes is None or ADMIN in self.scopes)
+        return (
+            not self.is_foreign
+            and self.table.is_admin(self.principal)
+            and (self.scopes is None or ADMIN in self.scopes)
+        )
 
 
 OPEN = Visitor(NOBODY, AccessTable(), is_open=True)

@@ -12,7 +12,7 @@ from registry.errors import Denied
 from registry.http.router import Call, Route
 
 MOST_CONNECTIONS = 64
-OPERATOR = "admin-socket"
+OPERATOR = "operator"
 """What logs call whoever comes by the socket; no account can have this name."""
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -27,7 +27,7 @@ class ControlGate:
         connection = transport.get_extra_info("socket") if transport is not None else None
         if connection is None or peer_uid(connection) not in (0, os.geteuid()):
             raise Denied("this socket is for root and for the user that the server runs as")
-        call.visitor = _VISITOR
+        call.visitor, call.actor = _VISITOR, OPERATOR
 
 
 def peer_uid(connection: socket.socket) -> int:

@@ -183,9 +183,9 @@ def _scope(call: Call, route: Route) -> str:
         case "known":
             return ""
         case "catalog":
-            return f"registry:{CATALOG}:*"
+            return f"{CATALOG.replace(' ', ':')}:*"
         case "admin":
-            return f"registry:{ADMIN}:*"
+            return f"{ADMIN.replace(' ', ':')}:*"
         case "push":  # clients that push want to look, too
             return f"repository:{parse_repository(call.parameters['name'])}:pull,push"
         case right:

@@ -16,9 +16,8 @@ from registry.auth.sources import Sources
 from registry.auth.tokens import REFRESH_LIFETIME, Tokens
 from registry.auth_settings import AuthSettings
 from registry.config import Settings
-from registry.domain.access import ANONYMOUS, AccessTable
+from registry.domain.access import ANONYMOUS
 from registry.domain.clock import system_clock
-from registry.errors import StartupError
 from registry.http.addresses import Addresses
 from registry.http.api import ApiHandlers
 from registry.http.gate import AccessGate, Gate, Outside
@@ -27,6 +26,8 @@ from registry.http.links import Links
 from registry.http.router import Call, Route
 from registry.http.tokens import TokenHandlers
 from registry.ports import Access, AccessReader, Changes
+from registry.processes.greeting import has_people, is_kept_shut
+from registry.processes.node_parts import NodeParts
 
 
 class ProcessAccess:
@@ -53,14 +54,19 @@ class ProcessAccess:
         parts = (self._access, logins, self._tokens, self._addresses, self._limits, system_clock)
         return AccessGate(*parts, self._outside)
 
-    def routes(self, changes: Changes, logins: Logins) -> list[Route]:
-        return [*self._token_routes(logins), *self.api_routes(changes, logins)]
+    @property
+    def is_closed(self) -> bool:
+        """Whether clients have to say who they are, even while there are no accounts."""
+        return self._outside.is_closed
 
-    def api_routes(self, changes: Changes, logins: Logins) -> list[Route]:
+    def routes(self, parts: NodeParts) -> list[Route]:
+        return [*self._token_routes(parts.logins), *self.api_routes(parts)]
+
+    def api_routes(self, parts: NodeParts) -> list[Route]:
         """The administration."""
         settings = self._settings.server
-        accounts = AccountService(self._access, changes, logins, system_clock)
-        keys = KeyRotation(self._access, self._reader, changes, system_clock, REFRESH_LIFETIME)
+        accounts = AccountService(self._access, parts.changes, parts.logins, system_clock)
+        keys = KeyRotation(self._access, self._reader, parts.changes, system_clock, REFRESH_LIFETIME)
         links = Links(settings.public_url)
         return ApiHandlers(OPERATIONS, Administration(accounts, keys), links, settings.body_timeout).routes()
 
@@ -90,32 +96,4 @@ def _outside(settings: Settings) -> Outside:
     token = settings.auth.token
     if token.realm:
         return Outside(True, token.realm, token.service, ForeignTokens(token))
-    # Where others can connect, the door does not fall open with the deletion of the last account.
-    can_others_connect = not settings.is_loopback and not settings.server.allow_anonymous
-    return Outside(can_others_connect or knows_people(settings.auth))
-
-
-def knows_people(settings: AuthSettings) -> bool:
-    """Whether somebody outside of the registry says who people are."""
-    return bool(settings.htpasswd or settings.ldap.url or settings.oidc or settings.token.realm)
-
-
-def refuse_open_door(settings: Settings, table: AccessTable) -> None:
-    """Raise StartupError if others than this machine could connect, nobody can log in and nobody said that all may."""
-    if (
-        table.is_empty
-        and not knows_people(settings.auth)
-        and not settings.is_loopback
-        and not (settings.server.allow_anonymous)
-    ):
-        open_to_others = next(address for address in settings.server.listen if not address.is_loopback)
-        raise StartupError(
-            f"server.listen: {open_to_others} can be reached from other machines, and there are no accounts: "
-            f"make the first with `{first_account(settings)}`, listen on 127.0.0.1, or let everybody push and delete "
-            "with --allow-anonymous (server.allow_anonymous = true, SHOAL_SERVER__ALLOW_ANONYMOUS=true)"
-        )
-
-
-def first_account(settings: Settings) -> str:
-    """The command that makes it."""
-    return f"shoal user add NAME --admin --data {settings.data}"
+    return Outside(has_people(settings.auth) or is_kept_shut(settings))

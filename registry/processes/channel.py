@@ -219,6 +219,8 @@ class WorkerSession:
             return await self._changes.submit(msgspec.convert(fields, _CHANGE_TYPES[kind]))
         if operation == "login":
             return await self._logins.login(*body)
+        if operation == "hash":
+            return await self._logins.hash(body)
         if operation == "note":
             for entry in msgspec.convert(body, list[AuditEntry]):
                 self._audit.note(entry)
@@ -226,8 +228,6 @@ class WorkerSession:
         if operation == "record":
             await self._audit.record(msgspec.convert(body, AuditEntry))
             return None
-        if operation == "hash":
-            return await self._logins.hash(body)
         digest = Digest.parse(body)
         if operation == "acquire":
             await self._leases.acquire(digest)

@@ -137,7 +137,7 @@ class Process:
             *UploadHandlers(push, links, timeout, self._uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
-            *self._process_access.routes(changes, parts.logins),
+            *self._process_access.routes(parts),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
@@ -172,9 +172,12 @@ class Process:
     def control_listener(self, parts: NodeParts) -> Listener:
         """The administration alone, for the operator of this machine."""
         server = self.settings.server
-        routes = self._process_access.api_routes(parts.changes, parts.logins)
-        answer = Dispatcher(routes, self._observe, (), ControlGate(), parts.audit)
+        answer = Dispatcher(self._process_access.api_routes(parts), self._observe, (), ControlGate(), parts.audit)
         return Listener(answer, MOST_CONNECTIONS, server.idle_timeout, server.body_timeout)
+
+    async def is_open(self) -> bool:
+        """Whether everybody who can connect may do everything: there are no accounts, and nobody who could log in."""
+        return (await self.access.table()).is_empty and not self._process_access.is_closed
 
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]

@@ -99,6 +99,7 @@ class ShoalServer:
         tls: Mapping[str, str] | None = None,
     ) -> None:
         self.data = data
+        self._tls = tls is not None
         self._may_move = port is None
         self._tls = tls is not None
         self._listen_on(port or free_port())

@@ -20,15 +20,26 @@ class Place:
     server: ShoalServer | None
 
     def may_log_in(self, name: str, password: str) -> bool:
-        """Asked several times, so that each worker has to say so."""
+        """Asked twice, so that often both workers have to say so; more wrong passwords would be slowed down."""
         if self.server is None:
             return True
-        answers = {may_log_in(self.server.url, name, password) for _ in range(4)}
+        answers = {may_log_in(self.server.url, name, password) for _ in range(2)}
         assert len(answers) == 1, "the workers do not agree"
         return answers.pop()
 
 
-@pytest.fixture(scope="module", params=["no server", "one worker", "two workers", "over the network"])
+slow = pytest.mark.slow
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "no server",
+        pytest.param("one worker", marks=slow),
+        "two workers",
+        pytest.param("over the network", marks=slow),
+    ],
+)
 def place(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     # The path is longer than an address of a unix socket may be.
     data = tmp_path_factory.mktemp("place") / ("a-long-name-" * 10) / "data"

@@ -15,6 +15,7 @@ from registry.auth.issuing import TokenService
 from registry.auth.keys import KEY_LIFETIME, jwks, signing_key
 from registry.auth.logins import NodeLogins
 from registry.auth.tokens import ACCESS, REFRESH, REFRESH_LIFETIME, Tokens, granted, parse_scopes
+from registry.auth.visitor import ADMIN, CATALOG
 from registry.domain.access import AccessTable, Account, Grant, Principal
 from registry.errors import RequestInvalid, StorageFailure, Unauthorized
 from tests.unit.auth.nodes import Node
@@ -175,12 +176,25 @@ def test_scopes_that_clients_ask_for() -> None:
     assert parse_scopes(asked) == {
         "team/app": {"pull", "push", "delete"},
         "other": {"pull", "push", "delete"},
-        "catalog": {"*"},
+        CATALOG: {"*"},
     }
     assert parse_scopes(["repository:host:5000/app:pull"]) == {"host:5000/app": {"pull"}}
     for nonsense in ("", "repository", "repository::pull", "plugin:x:pull", "registry:else:*", ":::", "\0"):
         assert parse_scopes([nonsense]) == {}
     assert len(parse_scopes([" ".join(f"repository:r{number}:pull" for number in range(1000))])) == 100
+
+
+async def test_repositories_that_are_named_like_a_scope_of_the_registry(node: Node) -> None:
+    asked = ["repository:admin:*", "repository:catalog:pull", "repository:registry:admin:*", "registry:admin:pull"]
+    scopes = parse_scopes(asked)
+    assert set(scopes) == {"admin", "catalog", "registry:admin", ADMIN}
+    tokens, table = Tokens("shoal"), await node.access.table()
+    token = tokens.issue(await node.ring.signer(table), ALICE, scopes, node.clock(), 300.0)
+    assert tokens.check(token, table, node.clock()).scopes == scopes
+    table.put(Account("root", is_admin=True))
+    for text in asked[:3]:
+        assert ADMIN not in granted(table, Principal("root"), parse_scopes([text]))
+        assert CATALOG not in granted(table, Principal("root"), parse_scopes([text]))
 
 
 def test_only_what_somebody_has_a_right_to_is_granted() -> None:
@@ -190,7 +204,7 @@ def test_only_what_somebody_has_a_right_to_is_granted() -> None:
     wanted = parse_scopes(
         ["repository:team/app:pull,push", "repository:hidden:pull", "registry:catalog:*", "registry:admin:*"]
     )
-    assert granted(table, ALICE, wanted) == {"team/app": {"pull"}, "catalog": {"*"}}
+    assert granted(table, ALICE, wanted) == {"team/app": {"pull"}, CATALOG: {"*"}}
     assert granted(table, Principal(), wanted) == {}
 
 

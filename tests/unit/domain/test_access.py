@@ -73,6 +73,7 @@ def test_names_of_accounts(name: str) -> None:
         "\u0661",
         "anonymous",
         "operator",
+        "unknown",
     ],
 )
 def test_no_names_of_accounts(name: str) -> None:

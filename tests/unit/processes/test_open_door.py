@@ -7,7 +7,7 @@ import pytest
 from registry.config import load
 from registry.domain.access import AccessTable, Account
 from registry.errors import StartupError
-from registry.processes.access import refuse_open_door
+from registry.processes.greeting import refuse_open_door
 
 EVERYWHERE = {"server.listen": "0.0.0.0:5000", "data": "/srv/shoal"}
 
@@ -26,3 +26,4 @@ def test_what_is_no_open_door() -> None:
     refuse_open_door(load(None, EVERYWHERE), with_accounts)
     refuse_open_door(load(None, {**EVERYWHERE, "server.allow_anonymous": True}), AccessTable())
     refuse_open_door(load(), AccessTable())
+    refuse_open_door(load(None, {**EVERYWHERE, "auth.htpasswd": "/srv/htpasswd"}), AccessTable())
