@@ -16,7 +16,11 @@ from registry.ports import BlobFile, BlobStore, StoredBlob
 from registry.storage.presence import Presence
 from registry.storage.s3.client import NoSuchObjectError, S3Client
 
-URL_SECONDS = 1200
+URL_SECONDS = 300
+"""How long an address of the store is good for whoever has it: no longer than a token, whose right it carries on.
+
+A download that has begun goes on, and a client that begins anew asks us for an address anew.
+"""
 _URL_REUSED = 60.0  # a crowd that pulls one blob gets one address: signing it takes longer than all else
 _MOST_URLS = 10_000
 

@@ -234,7 +234,7 @@ class ShoalServer:
 
     def logged(self) -> list[Entry]:
         """The lines of the log; one that is no JSON object (a traceback) becomes an entry of level "text"."""
-        return [_entry(line) for line in self.log_text().splitlines() if line.strip()]
+        return [_entry(line) for line in self.log_text().split("\n") if line.strip()]
 
     def wait_for_log(self, wanted: Callable[[Entry], bool], timeout: float = 30.0) -> Entry:
         """The first line of the log that is wanted; raises ServerError when it does not come in time."""
