@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from ipaddress import ip_address
 from pathlib import Path
 
 import structlog
@@ -17,7 +16,9 @@ from registry.config import Address, ConfigError, Settings
 from registry.domain.clock import system_clock
 from registry.errors import RegistryError, StartupError
 from registry.processes.access import NodeAccess
+from registry.processes.control import control_socket
 from registry.processes.front import Front
+from registry.processes.greeting import greet, refuse_open_door
 from registry.processes.housekeeping import Housekeeping
 from registry.processes.move_follower import MoveFollower
 from registry.processes.node_parts import NodeParts
@@ -39,7 +40,6 @@ from registry.wiring import database_of, refuse_unnamed_bucket
 
 log = structlog.get_logger(__name__)
 
-_SHORT_GRACE = 300.0  # seconds
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
 _FIXED_SECTIONS = ("data", "tls", "database", "redis")
 
@@ -55,8 +55,9 @@ def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
         sockets = [stack.enter_context(listening) for listening in bind_all(settings.server.listen)]
         metrics_at = settings.server.metrics_listen
         metrics_sockets = [stack.enter_context(bind(metrics_at, "server.metrics_listen"))] if metrics_at else []
+        control = stack.enter_context(control_socket(settings.data))
         metrics_directory = stack.enter_context(scratch(settings.data / "metrics"))
-        asyncio.run(_node(settings, reload, sockets, metrics_sockets, metrics_directory))
+        asyncio.run(_node(settings, reload, sockets, metrics_sockets, control, metrics_directory))
     return 0
 
 
@@ -65,6 +66,7 @@ async def _node(
     reload: Callable[[], Settings],
     sockets: list[socket.socket],
     metrics_sockets: list[socket.socket],
+    control: list[socket.socket],
     metrics_directory: str,
 ) -> None:
     process = Process(settings, Metrics(Path(metrics_directory), __version__), CommitCounter.create())
@@ -77,13 +79,15 @@ async def _node(
         await follower.follow_at_start()  # the parts below depend on what this chooses
         await process.stores.check_at_start()
         await refuse_unnamed_bucket(process.settings.storage, process.sql)
+        refuse_open_door(process.settings, await process.access.table())
     except (StartupError, RegistryError) as error:
         await process.close()
         raise StartupError(str(error)) from error
-    node = _Node(process, writer, leases, storage, follower, sockets, metrics_sockets, metrics_directory)
+    node = _Node(process, writer, leases, storage, follower, sockets, metrics_sockets, control, metrics_directory)
     stop, read_again = await node.start()
     ports = [listening.getsockname()[1] for listening in sockets]
-    _greet(settings, [Address(at.host, port) for at, port in zip(settings.server.listen, ports, strict=True)])
+    addresses = [Address(at.host, port) for at, port in zip(settings.server.listen, ports, strict=True)]
+    greet(settings, addresses, is_open=await process.is_open())
     gc.freeze()  # what the start made stays: later collections need not walk it
     while not stop.is_set():
         await _first(stop, read_again)
@@ -105,6 +109,7 @@ class _Node:
         follower: MoveFollower,
         sockets: list[socket.socket],
         metrics_sockets: list[socket.socket],
+        control: list[socket.socket],
         metrics_directory: str,
     ) -> None:
         self._process = process
@@ -118,7 +123,7 @@ class _Node:
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
         self._listener = process.listener(process.routes(parts), parts)
-        self._fronts: list[Front] = []
+        self._fronts = [Front(process.control_listener(parts), control, shared=False)]
         if metrics_sockets:
             self._fronts.append(Front(process.metrics_listener(parts), metrics_sockets, shared=False))
         self._supervisor: Supervisor | None = None
@@ -244,24 +249,3 @@ async def _first(*events: asyncio.Event) -> None:
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in waits:
         wait.cancel()
-
-
-def _greet(settings: Settings, addresses: Sequence[Address]) -> None:
-    """The three lines that a newcomer needs."""
-    named = [Address(socket.gethostname(), at.port) if _is_any(at.host) else at for at in addresses]
-    shown = named[0]
-    scheme = "https" if settings.tls.is_on else "http"
-    print(f"Shoal listens on  {', '.join(f'{scheme}://{at}' for at in dict.fromkeys(named))}", flush=True)
-    print(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE", flush=True)
-    print(f"Data is kept in   {settings.data.resolve()}", flush=True)
-    if settings.collect.grace < _SHORT_GRACE:
-        log.warning("collect.grace is short: a push that takes longer can lose its blobs", grace=settings.collect.grace)
-    if beyond := [str(address) for address in addresses if not address.is_loopback]:
-        log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=", ".join(beyond))
-
-
-def _is_any(host: str) -> bool:
-    try:
-        return ip_address(host).is_unspecified
-    except ValueError:
-        return False

@@ -1,6 +1,7 @@
 """The `shoal` command. Each command imports what it needs when it runs, so that all of them start fast."""
 
 import functools
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -10,48 +11,34 @@ import click
 from registry import __version__
 from registry.commands.options import config_option, json_option, told_plainly
 
+_LAZY = {
+    "audit": "registry.commands.audit:audit",
+    "backup": "registry.commands.backup:backup",
+    "bench": "benchmarks.cli:bench",
+    "db": "registry.commands.db:db",
+    "fsck": "registry.commands.fsck:fsck",
+    "grant": "registry.commands.grant:grant",
+    "group": "registry.commands.group:group",
+    "import": "registry.commands.imports:import_group",
+    "robot": "registry.commands.robot:robot",
+    "storage": "registry.commands.storage:storage",
+    "tls": "registry.commands.tls:tls",
+    "token": "registry.commands.token:token",
+    "user": "registry.commands.user:user",
+}
+
 
 class _LazyGroup(click.Group):
     """A group that finds some of its commands in modules that are imported only when they are asked for."""
 
-    lazy = ("audit", "backup", "bench", "db", "fsck", "import", "storage", "tls")
-
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted({*super().list_commands(ctx), *self.lazy})
+        return sorted({*super().list_commands(ctx), *_LAZY})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "audit":
-            from registry.commands.audit import audit
-
-            return audit
-        if cmd_name == "backup":
-            from registry.commands.backup import backup
-
-            return backup
-        if cmd_name == "bench":
-            from benchmarks.cli import bench
-
-            return bench
-        if cmd_name == "db":
-            from registry.commands.db import db
-
-            return db
-        if cmd_name == "fsck":
-            from registry.commands.fsck import fsck
-
-            return fsck
-        if cmd_name == "import":
-            from registry.commands.imports import import_group
-
-            return import_group
-        if cmd_name == "storage":
-            from registry.commands.storage import storage
-
-            return storage
-        if cmd_name == "tls":
-            from registry.commands.tls import tls
-
-            return tls
+        if cmd_name in _LAZY:
+            module, _, name = _LAZY[cmd_name].partition(":")
+            command: click.Command = getattr(importlib.import_module(module), name)
+            return command
         return super().get_command(ctx, cmd_name)
 
 

@@ -34,10 +34,11 @@ from registry.values import (
     without_password,
 )
 
-__all__ = ["Address", "ConfigError", "Settings", "ShownSetting", "load", "refuse_open_door", "show"]
+__all__ = ["Address", "ConfigError", "Settings", "ShownSetting", "load", "show"]
 
 ENV_PREFIX = "SHOAL_"
 ENV_DELIMITER = "__"
+_OF_COMMANDS = ("SHOAL_USER", "SHOAL_PASSWORD")  # with --server
 
 
 class ConfigError(Exception):
@@ -175,6 +176,11 @@ class CollectSettings(Section):
     # objects that nothing needs stay this long: a running transfer, or an address that was given out, may use them
     leftovers: PositiveSeconds = 3600.0
 
+    @property
+    def keep_plans_every(self) -> float:
+        """Seconds between two notes that an object is still being made, which else would be left over."""
+        return min(self.leftovers / 4, 60.0)
+
 
 class LimitSettings(Section):
     """How much clients may ask at once; 0: without limit."""
@@ -258,7 +264,6 @@ def load(config: Path | None = None, overrides: Mapping[str, object] | None = No
     where a flag was not given. Raises ConfigError with every problem found.
     """
     settings = _merged(_sources(config, overrides or {}))
-    refuse_open_door(settings)
     _check(settings)
     return settings
 
@@ -284,22 +289,10 @@ def _check_storage(storage: StorageSettings) -> None:
         raise ConfigError("storage.access_key and storage.secret_key go together: set both, or neither")
 
 
-def refuse_open_door(settings: Settings) -> None:
-    """Raise ConfigError if others than this machine could connect and nobody said that they may."""
-    if not settings.is_loopback and not settings.server.allow_anonymous:
-        open_to_others = next(address for address in settings.server.listen if not address.is_loopback)
-        raise ConfigError(
-            f"server.listen: {open_to_others} can be reached from other machines, and there are no accounts: "
-            "everybody there could push and delete. Listen on 127.0.0.1, or allow it with --allow-anonymous "
-            f"(server.allow_anonymous = true, {ENV_PREFIX}SERVER{ENV_DELIMITER}ALLOW_ANONYMOUS=true)"
-        )
-
-
 def show(config: Path | None = None, overrides: Mapping[str, object] | None = None) -> list[ShownSetting]:
     """Every setting in force, with its origin and without its secrets. Raises ConfigError as `load` does."""
     sources = _sources(config, overrides or {})
     settings = _merged(sources)
-    refuse_open_door(settings)
     _check(settings)
     shown = []
     for path, field in fields(Settings):
@@ -440,7 +433,7 @@ def _tree(flat: Mapping[str, object]) -> dict[str, Any]:
 def _unknown_variables(environment: Mapping[str, str]) -> Iterator[str]:
     known = {_variable(path) for path, _ in fields(Settings)}
     for name in sorted(environment):
-        if name.upper().startswith(ENV_PREFIX) and name.upper() not in known:
+        if name.upper().startswith(ENV_PREFIX) and name.upper() not in (*known, *_OF_COMMANDS):
             yield f"{name}: unknown variable{nearest(name.upper(), known)}"
 
 

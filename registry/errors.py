@@ -98,6 +98,10 @@ class SizeInvalid(RegistryError):
     code = "SIZE_INVALID"
 
 
+class RequestTooLarge(SizeInvalid):
+    """A body beyond the limit of what it is for."""
+
+
 class PaginationInvalid(RegistryError):
     code = "PAGINATION_NUMBER_INVALID"
 
@@ -168,6 +172,10 @@ class StoreRefused(StorageFailure):
     """The object store does not let us do it: nothing is said of the bytes, and other keys or rights may help."""
 
 
+class BlobDamaged(StorageFailure):
+    """The bytes of a blob are others than were pushed, or its disk has lost them: only a push brings them back."""
+
+
 class Unavailable(RegistryError):
     """The node cannot take the request now; the client may try again."""
 
@@ -178,6 +186,7 @@ class Unauthorized(RegistryError):
     """Nobody knows who asks, or what they showed does not go that far. `challenge`: the header that says what would."""
 
     code = "UNAUTHORIZED"
+    challenge = ""  # one that a worker hears of from its node has none of its own
 
     def __init__(self, message: str, challenge: str = "", detail: Mapping[str, object] | None = None) -> None:
         super().__init__(message, detail)
@@ -213,6 +222,10 @@ class AccessUnknown(RegistryError):
     """There is no such account, group or grant."""
 
     code = "NAME_UNKNOWN"
+
+
+class AccessChanged(Unavailable):
+    """Somebody else changed the record between its reading and its writing."""
 
 
 class AccessExists(RegistryError):

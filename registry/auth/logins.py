@@ -29,6 +29,10 @@ class Logins(Protocol):
         """Raises Unauthorized, TooManyRequests, Unavailable. `address`: of the client."""
         ...
 
+    async def hash(self, password: str) -> str:
+        """What is kept of a new password. Raises TooManyRequests."""
+        ...
+
 
 class NodeLogins:
     """Logins of a node: one place compares passwords and counts failures, however many workers there are.
@@ -64,6 +68,9 @@ class NodeLogins:
         self._failures.succeeded(address, name)
         self._remember(proof, found)
         return found
+
+    async def hash(self, password: str) -> str:
+        return await self._passwords.hash(password)
 
     async def _once(self, proof: bytes, name: str, password: str, account: Account | None) -> Principal | None:
         task = self._under_way.get(proof)

@@ -60,6 +60,8 @@ class Visitor:
 
     @property
     def may_administer(self) -> bool:
+        if self.is_open:
+            return True
         return (
             not self.is_foreign
             and self.table.is_admin(self.principal)

@@ -8,6 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
+from registry.api.operation import Administration
+from registry.auth.accounts import AccountService
+from registry.auth.keys import KeyRotation
+from registry.auth.passwords import Passwords
+from registry.auth.tokens import REFRESH_LIFETIME
 from registry.config import Settings
 from registry.domain.clock import system_clock
 from registry.errors import StartupError
@@ -17,6 +22,7 @@ from registry.services.manifests import ManifestService
 from registry.services.push import PushService
 from registry.storage.data_lock import sole_use
 from registry.storage.files import DataDirectory
+from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.reader import SqlReader
@@ -85,11 +91,31 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
             writer,
             PushService(uploads, blobs, reader, writer, leases),
             ManifestService(writer),
-            stores.adopter(directory, writer),
+            stores.adopter(directory, writer, settings.collect.keep_plans_every),
         )
     finally:
         await asyncio.shield(writer.stop())
         await stores.close()
         await reader.close()
         executor.shutdown()
+        commits.close()
+
+
+@asynccontextmanager
+async def administered(settings: Settings) -> AsyncIterator[Administration]:
+    """Accounts and what belongs to them, in a data directory that is held. The stores of blobs are not asked."""
+    commits, database, passwords = CommitCounter.create(), database_of(settings), Passwords()
+    reader = database.reader()
+    freshness = database.freshness(reader, commits)
+    access = CurrentAccess(reader, freshness)
+    writer = GroupCommitWriter(database.transactions(), commits, system_clock, lambda _count, _serial: None)
+    writer.start()
+    try:
+        accounts = AccountService(access, writer, passwords, system_clock)
+        yield Administration(accounts, KeyRotation(access, reader, writer, system_clock, REFRESH_LIFETIME))
+    finally:
+        await asyncio.shield(writer.stop())
+        passwords.close()
+        await freshness.close()
+        await reader.close()
         commits.close()

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from registry.domain.changes import SetRecord
 from registry.domain.granted import Granted, beginnings
 from registry.domain.limits import Limit
-from registry.errors import AccessExists, AccessInvalid, AccessRefused, AccessUnknown
+from registry.errors import AccessChanged, AccessExists, AccessInvalid, AccessRefused, AccessUnknown
 
 RIGHTS = ("pull", "push", "delete")
 _MOST_DECIDED = 20_000
@@ -245,6 +245,11 @@ class AccessTable:
         """Whether there is any grant for somebody, so that asking for a list makes sense."""
         return self.is_admin(principal) or any(self._grants.get(subject) for subject in self._subjects(principal))
 
+    def groups_of(self, principal: Principal) -> list[str]:
+        """The names of all groups that somebody is in."""
+        own = {group.removeprefix("@") for group in self._groups_of.get(principal.name, ())}
+        return sorted(own | set(principal.groups))
+
     def grants(self) -> Iterator[Grant]:
         for subject, granted in sorted(self._grants.items()):
             for pattern, rights in sorted(granted.items()):
@@ -261,12 +266,14 @@ class AccessTable:
 def check_change(change: SetRecord, before: str, accounts: Callable[[], Iterable[str]]) -> None:
     """Whether a record may change; `before` is what it is now, "" for none; `accounts`: the values of all of them.
 
-    Raises AccessExists, AccessUnknown, AccessRefused.
+    Raises AccessExists, AccessUnknown, AccessChanged, AccessRefused.
     """
     if change.expected == "new" and before and before != change.value:
         raise AccessExists(f"there is a {change.kind} of that name already", {change.kind: change.key})
     if change.expected == "known" and not before:
         raise AccessUnknown(f"there is no such {change.kind}", {change.kind: change.key})
+    if change.expected.startswith("{") and before not in (change.expected, change.value):
+        raise AccessChanged(f"somebody else changed the {change.kind} just now: try again", {change.kind: change.key})
     if change.kind == ACCOUNT and before and _may_administer(before) and not _may_administer(change.value):
         remaining = sum(_may_administer(value) for value in accounts())
         if remaining <= 1:

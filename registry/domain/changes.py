@@ -157,7 +157,8 @@ class MoveBlob:
     """The bytes of a blob that lie at `source` lie at `target` too: from now on they are read there.
 
     Locations as in LinkBlob. Where the blob has gone meanwhile, or lies elsewhere, nothing is `changed` but that
-    the bytes at `target` are given up.
+    the bytes at `target` are given up; the same where the plan of the object `target` is not whole any more, as a
+    collector that took it for left over may have removed it.
     """
 
     digest: str
@@ -179,7 +180,8 @@ class SetRecord:
 
     `value`: the record as JSON, "" to remove it. `private`: what no journal may show and no reader of records sees.
     `expected`: refused with AccessExists where there is one already and it says "new", with AccessUnknown where there
-    is none and it says "known". Also refused with AccessRefused where nobody would remain to administer.
+    is none and it says "known", with AccessChanged where it is the JSON of a record and another one stands there. Also
+    refused with AccessRefused where nobody would remain to administer.
     """
 
     kind: str

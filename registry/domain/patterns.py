@@ -8,6 +8,8 @@ from functools import lru_cache
 from registry.errors import AccessInvalid
 
 _PATTERN = re.compile(r"[a-z0-9*][a-z0-9._*/-]{0,254}")
+_WILDCARD = re.compile(r"\*+")
+_MOST_WILDCARDS = 3  # each more multiplies the time that a name can take which nearly fits
 
 
 def parse_pattern(text: str) -> str:
@@ -17,6 +19,8 @@ def parse_pattern(text: str) -> str:
             "a pattern is the name of a repository, where * stands for some of one part and ** for any parts: team/**",
             {"pattern": text[:300]},
         )
+    if len(_WILDCARD.findall(text)) > _MOST_WILDCARDS:
+        raise AccessInvalid(f"a pattern has at most {_MOST_WILDCARDS} of * and **", {"pattern": text[:300]})
     return text
 
 

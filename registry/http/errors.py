@@ -31,6 +31,7 @@ _STATUS: tuple[tuple[type[RegistryError], int], ...] = (
     (errors.NameInvalid, 400),
     (errors.NameUnknown, 404),
     (errors.TagInvalid, 400),
+    (errors.RequestTooLarge, 413),
     (errors.SizeInvalid, 400),
     (errors.PaginationInvalid, 400),
     (errors.RangeUnsatisfiable, 416),

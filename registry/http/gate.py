@@ -85,6 +85,8 @@ class AccessGate:
             return
         table = await self._access.table(looks_once=call.request.method in _READING)
         if table.is_empty and not self._outside.is_closed:
+            if route.right == "admin":  # whoever came first would be the owner of the registry
+                raise Denied("there are no accounts: make the first on the server, with shoal user add NAME --admin")
             call.visitor = OPEN
             return
         challenge = self._challenge(call, route)

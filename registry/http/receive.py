@@ -9,7 +9,15 @@ from contextlib import contextmanager
 from aiohttp import ClientError, HttpVersion11, StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from registry.errors import ClientGone, ManifestTooLarge, MediaTypeUnsupported, RequestTimeout, Unavailable
+from registry.errors import (
+    ClientGone,
+    ManifestTooLarge,
+    MediaTypeUnsupported,
+    RegistryError,
+    RequestTimeout,
+    RequestTooLarge,
+    Unavailable,
+)
 from registry.http.router import Call
 
 _BATCH = 1024 * 1024
@@ -61,7 +69,7 @@ class Budget:
         def take(size: int) -> None:
             nonlocal taken
             if size > self._left:
-                raise Unavailable("too many large manifests are being pushed at once; try again")
+                raise Unavailable("too many large bodies are on their way at once; try again")
             self._left -= size
             taken += size
 
@@ -72,8 +80,20 @@ class Budget:
 
 
 async def whole(call: Call, limit: int, timeout: float, take: Callable[[int], None]) -> bytes:
-    """The body as one piece, its bytes taken from a budget; raises ManifestTooLarge beyond `limit` bytes."""
+    """A manifest as one piece, its bytes taken from a budget; raises ManifestTooLarge beyond `limit` bytes."""
     too_large = ManifestTooLarge(f"a manifest has at most {limit} bytes", {"limit": limit})
+    return await _whole(call, limit, timeout, take, too_large)
+
+
+async def small(call: Call, limit: int, timeout: float, take: Callable[[int], None]) -> bytes:
+    """The same for a form or a document; raises RequestTooLarge."""
+    too_large = RequestTooLarge(f"a body has at most {limit} bytes here", {"limit": limit})
+    return await _whole(call, limit, timeout, take, too_large)
+
+
+async def _whole(
+    call: Call, limit: int, timeout: float, take: Callable[[int], None], too_large: RegistryError
+) -> bytes:
     if (call.request.content_length or 0) > limit:
         raise too_large
     body = bytearray()

@@ -80,7 +80,7 @@ class TokenHandlers:
         if content_type != "application/x-www-form-urlencoded":
             raise RequestInvalid("send a form: application/x-www-form-urlencoded")
         with self._budget.spending() as take:
-            body = await receive.whole(call, _LARGEST_FORM, self._body_timeout, take)
+            body = await receive.small(call, _LARGEST_FORM, self._body_timeout, take)
         try:
             return parse_qs(body.decode(), keep_blank_values=True, max_num_fields=200)
         except ValueError as error:

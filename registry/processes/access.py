@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
+from registry.api.operation import Administration
+from registry.api.table import OPERATIONS
+from registry.auth.accounts import AccountService
 from registry.auth.foreign_tokens import ForeignTokens
 from registry.auth.issuing import TokenService
 from registry.auth.keys import KeyRing, KeyRotation
@@ -16,11 +19,15 @@ from registry.config import Settings
 from registry.domain.access import ANONYMOUS
 from registry.domain.clock import system_clock
 from registry.http.addresses import Addresses
+from registry.http.api import ApiHandlers
 from registry.http.gate import AccessGate, Gate, Outside
 from registry.http.limits import ClientLimits, MostRequests, SharedRates
+from registry.http.links import Links
 from registry.http.router import Call, Route
 from registry.http.tokens import TokenHandlers
 from registry.ports import Access, AccessReader, Changes
+from registry.processes.greeting import has_people, is_kept_shut
+from registry.processes.node_parts import NodeParts
 
 
 class ProcessAccess:
@@ -29,12 +36,13 @@ class ProcessAccess:
     def __init__(self, settings: Settings, access: Access, reader: AccessReader, shared: SharedRates | None) -> None:
         self._settings = settings
         self._access = access
+        self._reader = reader
         self._tokens = Tokens(settings.auth.service)
         self._keys = KeyRing(reader)
         asked = settings.limits
         most = MostRequests(asked.account_rate, asked.address_rate, asked.burst, asked.uploads)
         self._limits = ClientLimits(most, settings.server.workers, system_clock, shared)
-        self._outside = _outside(settings.auth)
+        self._outside = _outside(settings)
         self._addresses = Addresses(settings.server.public_url, settings.server.trusted_proxies)
 
     def uploading(self, call: Call) -> AbstractContextManager[None]:
@@ -46,7 +54,23 @@ class ProcessAccess:
         parts = (self._access, logins, self._tokens, self._addresses, self._limits, system_clock)
         return AccessGate(*parts, self._outside)
 
-    def routes(self, logins: Logins) -> list[Route]:
+    @property
+    def is_closed(self) -> bool:
+        """Whether clients have to say who they are, even while there are no accounts."""
+        return self._outside.is_closed
+
+    def routes(self, parts: NodeParts) -> list[Route]:
+        return [*self._token_routes(parts.logins), *self.api_routes(parts)]
+
+    def api_routes(self, parts: NodeParts) -> list[Route]:
+        """The administration."""
+        settings = self._settings.server
+        accounts = AccountService(self._access, parts.changes, parts.logins, system_clock)
+        keys = KeyRotation(self._access, self._reader, parts.changes, system_clock, REFRESH_LIFETIME)
+        links = Links(settings.public_url)
+        return ApiHandlers(OPERATIONS, Administration(accounts, keys), links, settings.body_timeout).routes()
+
+    def _token_routes(self, logins: Logins) -> list[Route]:
         lifetime = self._settings.auth.token_lifetime
         service = TokenService(self._access, logins, self._tokens, self._keys, system_clock, lifetime)
         return TokenHandlers(service, self._addresses, self._settings.server.body_timeout).routes()
@@ -67,9 +91,9 @@ class NodeAccess:
         self._passwords.close()
 
 
-def _outside(settings: AuthSettings) -> Outside:
+def _outside(settings: Settings) -> Outside:
     """Raises StartupError where the file of keys cannot be used."""
-    token = settings.token
+    token = settings.auth.token
     if token.realm:
         return Outside(True, token.realm, token.service, ForeignTokens(token))
-    return Outside(bool(settings.htpasswd or settings.ldap.url or settings.oidc))
+    return Outside(has_people(settings.auth) or is_kept_shut(settings))

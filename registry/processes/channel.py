@@ -3,8 +3,8 @@
 A request is [number, operation, body], an answer [number, error or nil, body]; an answer with the number 0
 is the settings, which the node tells at the start and when they change. Operations:
 `submit` (a change; answered by its outcome), `acquire` and `release` (the lease of a digest), `login` (name, password
-and address; answered by the principal), `note` and `record` (entries of the audit log). Leases that a worker holds end
-with its connection.
+and address; answered by the principal), `hash` (of a new password), `note` and `record` (entries of the audit log).
+Leases that a worker holds end with its connection.
 """
 
 from __future__ import annotations
@@ -132,6 +132,9 @@ class RemoteNode:
     async def login(self, name: str, password: str, address: str) -> Principal:
         return msgspec.convert(await self._ask("login", [name, password, address]), Principal)
 
+    async def hash(self, password: str) -> str:
+        return str(await self._ask("hash", password))
+
     @asynccontextmanager
     async def hold(self, digest: Digest) -> AsyncIterator[None]:
         acquired = asyncio.create_task(self._ask("acquire", str(digest)))
@@ -216,6 +219,8 @@ class WorkerSession:
             return await self._changes.submit(msgspec.convert(fields, _CHANGE_TYPES[kind]))
         if operation == "login":
             return await self._logins.login(*body)
+        if operation == "hash":
+            return await self._logins.hash(body)
         if operation == "note":
             for entry in msgspec.convert(body, list[AuditEntry]):
                 self._audit.note(entry)

@@ -15,6 +15,7 @@ from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
 from registry.errors import StorageFailure
 from registry.http.blobs import BlobHandlers
+from registry.http.control import MOST_CONNECTIONS, ControlGate
 from registry.http.discovery import DiscoveryHandlers
 from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
@@ -95,7 +96,9 @@ class Process:
         self.access_log = AccessLog(settings.log.level, settings.log.format)
         self._process_access = ProcessAccess(settings, self.access, self.sql, self.soft_state)
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
-        self.blobs = self.stores.served_blobs(self.directory, settings.storage.cache, self.metrics.blob_damaged)
+        self.blobs = self.stores.served_blobs(
+            self.directory, settings.storage.cache, self.metrics.blob_damaged, self.metrics
+        )
 
     async def close(self) -> None:
         self.access_log.close()
@@ -134,7 +137,7 @@ class Process:
             *UploadHandlers(push, links, timeout, self._uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
-            *self._process_access.routes(parts.logins),
+            *self._process_access.routes(parts),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
@@ -165,6 +168,16 @@ class Process:
 
     def metrics_listener(self, parts: NodeParts) -> Listener:
         return self.listener(self._system(parts.changes).metrics_routes(), parts)
+
+    def control_listener(self, parts: NodeParts) -> Listener:
+        """The administration alone, for the operator of this machine."""
+        server = self.settings.server
+        answer = Dispatcher(self._process_access.api_routes(parts), self._observe, (), ControlGate(), parts.audit)
+        return Listener(answer, MOST_CONNECTIONS, server.idle_timeout, server.body_timeout)
+
+    async def is_open(self) -> bool:
+        """Whether everybody who can connect may do everything: there are no accounts, and nobody who could log in."""
+        return (await self.access.table()).is_empty and not self._process_access.is_closed
 
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]

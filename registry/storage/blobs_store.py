@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from registry.domain.digest import Digest
 from registry.domain.upload import ANY_MULTIPART, Leftover
-from registry.errors import BlobUnknown, StorageFailure
+from registry.errors import BlobDamaged, BlobUnknown
 from registry.ports import BlobFile, BlobStore, StoredBlob
 from registry.storage.presence import Presence
 from registry.storage.s3.client import NoSuchObjectError, S3Client
@@ -115,9 +115,7 @@ class StoreStream:
             await hashing
         if whole and running.hexdigest() != self.blob.digest.hex:
             self.presence.changed(self.blob)
-            raise StorageFailure(
-                "the bytes of this blob were changed; push it again", {"digest": str(self.blob.digest)}
-            )
+            raise BlobDamaged("the bytes of this blob were changed; push it again", {"digest": str(self.blob.digest)})
         if held_back:
             yield held_back
 

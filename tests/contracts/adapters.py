@@ -17,6 +17,7 @@ from registry.domain.digest import Digest
 from registry.errors import Unauthorized
 from registry.http.auditing import NoAudit
 from registry.ports import (
+    AccessReader,
     BlobStore,
     Changes,
     Journal,
@@ -73,6 +74,7 @@ class Metadata:
     journal: Journal
     sessions: SessionReader
     moves: MoveReader
+    access: AccessReader
     changes: Changes
     node: Changes
     clock: ManualClock
@@ -84,7 +86,7 @@ async def metadata(kind: str, data: Path, url: str = "") -> AsyncIterator[Metada
     clock = ManualClock()
     if kind == "memory":
         memory = MemoryMetadata(clock)
-        yield Metadata(memory, memory, memory, memory, memory, memory, clock)
+        yield Metadata(memory, memory, memory, memory, memory, memory, memory, clock)
         return
     database = databases.chosen(url, data)
     database.prepare(may_be_new=True)
@@ -97,9 +99,9 @@ async def metadata(kind: str, data: Path, url: str = "") -> AsyncIterator[Metada
     try:
         if kind == "sql over the channel":
             async with worker_of(writer, LocalLeases()) as remote:
-                yield Metadata(reader, sql, sql, sql, remote, writer, clock)
+                yield Metadata(reader, sql, sql, sql, sql, remote, writer, clock)
         else:
-            yield Metadata(reader, sql, sql, sql, writer, writer, clock)
+            yield Metadata(reader, sql, sql, sql, sql, writer, writer, clock)
     finally:
         await writer.stop()
         await cached.close()
@@ -111,6 +113,9 @@ class Nobody:
 
     async def login(self, name: str, password: str, address: str) -> Principal:
         raise Unauthorized("nobody can log in here")
+
+    async def hash(self, password: str) -> str:
+        raise Unauthorized("nobody has a password here")
 
 
 @asynccontextmanager

@@ -99,13 +99,14 @@ class ShoalServer:
         tls: Mapping[str, str] | None = None,
     ) -> None:
         self.data = data
+        self._tls = tls is not None
         self._may_move = port is None
+        self._tls = tls is not None
         self._listen_on(port or free_port())
         self.log = data.with_name(data.name + ".log")
         self._output = data.with_name(data.name + ".out")
         self._config = data.with_name(data.name + ".toml")
         self._settings = {**(settings or {}), "tls": tls} if tls else settings
-        self._tls = tls is not None
         self._workers = workers
         self._env = dict(env or {})
         self._args = list(args)

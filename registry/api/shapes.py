@@ -1,0 +1,184 @@
+"""What operations take and answer, as JSON. Secrets go one way: in, or out once where they are made.
+
+What comes in is bounded, and refused where it has a field that nobody knows.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from registry.domain import access
+
+NameText = Annotated[str, Meta(max_length=64, description="a-z, 0-9, '.', '_', '-'; a letter or digit at either end")]
+Password = Annotated[str, Meta(max_length=512, description="8 to 512 characters")]
+PatternText = Annotated[
+    str, Meta(max_length=255, description="a repository, where * stands for some of one part and ** for any parts")
+]
+RightsText = Annotated[str, Meta(max_length=64, description="some of pull, push, delete, with commas between")]
+SubjectText = Annotated[str, Meta(max_length=65, description="an account, a group after @, or anonymous: everybody")]
+Lifetime = Annotated[float, Meta(gt=0, le=3_200_000_000, description="seconds from now")]
+
+
+class _Body(Struct, forbid_unknown_fields=True):
+    """Comes from a client."""
+
+
+class NewUser(_Body):
+    name: NameText
+    password: Password
+    is_admin: bool = False
+
+
+class NewPassword(_Body):
+    password: Password
+
+
+class UserChange(_Body):
+    """What is left out stays as it is."""
+
+    is_disabled: bool | UnsetType = UNSET
+    is_admin: bool | UnsetType = UNSET
+
+
+class RobotGrant(_Body):
+    pattern: PatternText
+    rights: RightsText
+
+
+class NewRobot(_Body):
+    """`expires_in`: null for a robot that lives until it is deleted."""
+
+    name: NameText
+    grants: Annotated[list[RobotGrant], Meta(max_length=100)] = []
+    expires_in: Lifetime | None = None
+
+
+class RobotChange(_Body):
+    is_disabled: bool
+
+
+class NewSecret(_Body):
+    """`expires_in`: null leaves the robot's time as it is."""
+
+    expires_in: Lifetime | None = None
+
+
+class GrantChange(_Body):
+    subject: SubjectText
+    pattern: PatternText
+    rights: RightsText
+
+
+class Rotation(_Body):
+    """Nothing has to be said."""
+
+
+class User(Struct):
+    name: str
+    is_admin: bool
+    is_disabled: bool
+    created: datetime
+
+    @classmethod
+    def of(cls, account: access.Account) -> User:
+        return cls(account.name, account.is_admin, account.is_disabled, _time(account.created))
+
+
+class Users(Struct):
+    users: list[User]
+
+
+class Robot(Struct):
+    """`expires`: null where it does not."""
+
+    name: str
+    is_disabled: bool
+    created: datetime
+    expires: datetime | None
+
+    @classmethod
+    def of(cls, account: access.Account) -> Robot:
+        expires = None if account.expires is None else _time(account.expires)
+        return cls(account.name, account.is_disabled, _time(account.created), expires)
+
+
+class Robots(Struct):
+    robots: list[Robot]
+
+
+class RobotSecret(Struct):
+    """The secret is shown this once."""
+
+    name: str
+    secret: str
+    expires: datetime | None
+
+
+class Group(Struct):
+    name: str
+    members: list[str]
+
+    @classmethod
+    def of(cls, group: access.Group) -> Group:
+        return cls(group.name, list(group.members))
+
+
+class Groups(Struct):
+    groups: list[Group]
+
+
+class Grant(Struct):
+    subject: str
+    pattern: str
+    rights: str
+
+    @classmethod
+    def of(cls, grant: access.Grant) -> Grant:
+        return cls(grant.subject, grant.pattern, ",".join(grant.rights))
+
+
+class Grants(Struct):
+    grants: list[Grant]
+
+
+class SigningKey(Struct):
+    """What tokens are verified with. `retired`: since when it signs no more; null for the one that signs."""
+
+    id: str
+    created: datetime
+    retired: datetime | None
+
+    @classmethod
+    def of(cls, key: access.PublicKey) -> SigningKey:
+        return cls(key.id, _time(key.created), None if key.retired is None else _time(key.retired))
+
+
+class SigningKeys(Struct):
+    keys: list[SigningKey]
+
+
+class WhoAmI(Struct):
+    """`groups`: all that the caller is in."""
+
+    name: str
+    is_admin: bool
+    groups: list[str]
+
+
+class ErrorEntry(Struct):
+    code: str
+    message: str
+    detail: dict[str, Any] = {}
+
+
+class Errors(Struct):
+    """What every operation answers that fails."""
+
+    errors: list[ErrorEntry]
+
+
+def _time(seconds: float) -> datetime:
+    return datetime.fromtimestamp(int(seconds), UTC)

@@ -1,0 +1,10 @@
+"""All operations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from registry.api import accounts, grants, keys
+from registry.api.operation import Operation
+
+OPERATIONS: tuple[Operation[Any], ...] = (*accounts.OPERATIONS, *grants.OPERATIONS, *keys.OPERATIONS)

@@ -1,0 +1,74 @@
+"""What a newcomer is told at the start, and what keeps a registry from standing open by mistake."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+import structlog
+
+from registry.auth_settings import AuthSettings
+from registry.config import Address, Settings
+from registry.domain.access import AccessTable
+from registry.errors import StartupError
+
+log = structlog.get_logger(__name__)
+
+_SHORT_GRACE = 300.0  # seconds
+
+
+def refuse_open_door(settings: Settings, table: AccessTable) -> None:
+    """Raise StartupError if others than this machine could connect, nobody can log in and nobody said that all may."""
+    if not table.is_empty or has_people(settings.auth) or not is_kept_shut(settings):
+        return
+    open_to_others = next(address for address in settings.server.listen if not address.is_loopback)
+    raise StartupError(
+        f"server.listen: {open_to_others} can be reached from other machines, and there are no accounts: "
+        f"make the first with `{first_account(settings)}`, listen on 127.0.0.1, or let everybody push and delete "
+        "with --allow-anonymous (server.allow_anonymous = true, SHOAL_SERVER__ALLOW_ANONYMOUS=true)"
+    )
+
+
+def has_people(settings: AuthSettings) -> bool:
+    """Whether a source outside of the registry knows whom to let in."""
+    return bool(settings.token.realm or settings.htpasswd or settings.ldap.url or settings.oidc)
+
+
+def is_kept_shut(settings: Settings) -> bool:
+    """Whether a registry without accounts lets nobody in, as others could: it does not open with the last deletion."""
+    return not settings.is_loopback and not settings.server.allow_anonymous
+
+
+def first_account(settings: Settings) -> str:
+    """The command that makes it."""
+    return f"shoal user add NAME --admin --data {settings.data}"
+
+
+def greet(settings: Settings, addresses: Sequence[Address], *, is_open: bool) -> None:
+    """The lines that a newcomer needs. `is_open`: everybody who can connect may do everything."""
+    named = [Address(socket.gethostname(), at.port) if _is_any(at.host) else at for at in addresses]
+    shown = named[0]
+    scheme = "https" if settings.tls.is_on else "http"
+    lines = [f"Shoal listens on  {', '.join(f'{scheme}://{at}' for at in dict.fromkeys(named))}"]
+    if not is_open:
+        lines.append(f"Log in            docker login {shown}")
+    lines.append(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE")
+    lines.append(f"Data is kept in   {settings.data.resolve()}")
+    if is_open:
+        lines.append(f"Make an account   {first_account(settings)}  (until then, all may push and delete)")
+    print("\n".join(lines), flush=True)
+    if settings.collect.grace < _SHORT_GRACE:
+        log.warning("collect.grace is short: a push that takes longer can lose its blobs", grace=settings.collect.grace)
+    if not is_open and settings.server.allow_anonymous:
+        log.warning("allow_anonymous has no effect, as people log in here: see `shoal grant set anonymous`")
+    beyond = [str(address) for address in addresses if not address.is_loopback]
+    if is_open and beyond:
+        log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=", ".join(beyond))
+
+
+def _is_any(host: str) -> bool:
+    try:
+        return ip_address(host).is_unspecified
+    except ValueError:
+        return False
