@@ -11,7 +11,8 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from registry.domain.access import parse_account, parse_pattern
+from registry.domain.access import parse_account
+from registry.domain.patterns import parse_pattern
 from registry.errors import AccessInvalid
 from registry.storage.blobs_store import URL_SECONDS
 from tests.conftest import StartShoal
