@@ -57,14 +57,27 @@ def main() -> None:
     clock.system_clock = lambda: time.time() + shift  # before anybody imports it
     sys.argv = ["shoal", *sys.argv[sys.argv.index("registry") + 1 :]]
 
-    from registry.processes import access
-
-    access._TOKEN_LIFETIME = options.get("token_lifetime", access._TOKEN_LIFETIME)
+    if "token_lifetime" in options:
+        _shorten_tokens(float(options["token_lifetime"]))
     _add_routes()
     _watch()
     from registry.cli import main as shoal
 
     shoal()
+
+
+def _shorten_tokens(lifetime: float) -> None:
+    """To less than the settings allow."""
+    from registry.auth.issuing import TokenService
+
+    made = TokenService.__init__
+
+    @functools.wraps(made)
+    def short(service: TokenService, *parts: Any) -> None:
+        made(service, *parts)
+        service._lifetime = lifetime
+
+    setattr(TokenService, "__init__", short)  # noqa: B010 - which the type checker would not have
 
 
 def _add_routes() -> None:
