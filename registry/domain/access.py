@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 from registry.domain.changes import SetRecord
+from registry.domain.granted import Granted, beginnings
 from registry.domain.limits import Limit
-from registry.domain.patterns import fits
 from registry.errors import AccessChanged, AccessExists, AccessInvalid, AccessRefused, AccessUnknown
 
 RIGHTS = ("pull", "push", "delete")
+_MOST_DECIDED = 20_000
 ANONYMOUS = "anonymous"
 _RESERVED = frozenset({ANONYMOUS, "operator", "several", "token", "unknown"})
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]|[a-z0-9]")
@@ -165,7 +166,8 @@ class AccessTable:
     keys: dict[str, PublicKey] = field(default_factory=dict)
     limits: dict[str, Limit] = field(default_factory=dict)
     _groups_of: dict[str, set[str]] = field(default_factory=dict)
-    _grants: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict)
+    _grants: dict[str, Granted] = field(default_factory=dict)
+    _decided: dict[tuple[str, tuple[str, ...], str], frozenset[str]] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -173,6 +175,7 @@ class AccessTable:
         return not self.accounts
 
     def put(self, record: Record) -> None:
+        self._decided.clear()
         match record:
             case Account():
                 self.accounts[record.name] = record
@@ -182,13 +185,14 @@ class AccessTable:
                 for member in record.members:
                     self._groups_of.setdefault(member, set()).add(f"@{record.name}")
             case Grant():
-                self._grants.setdefault(record.subject, {})[record.pattern] = frozenset(record.rights)
+                self._grants.setdefault(record.subject, Granted()).put(record.pattern, frozenset(record.rights))
             case PublicKey():
                 self.keys[record.id] = record
             case Limit():
                 self.limits[record.pattern] = record
 
     def drop(self, kind: str, key: str) -> None:
+        self._decided.clear()
         if kind == ACCOUNT:
             self.accounts.pop(key, None)
         elif kind == GROUP:
@@ -197,7 +201,8 @@ class AccessTable:
                 self._groups_of[member].discard(f"@{key}")
         elif kind == GRANT:
             subject, _, pattern = key.partition(" ")
-            self._grants.get(subject, {}).pop(pattern, None)
+            if (granted := self._grants.get(subject)) is not None:
+                granted.drop(pattern)
         elif kind == KEY:
             self.keys.pop(key, None)
         elif kind == LIMIT:
@@ -218,13 +223,22 @@ class AccessTable:
 
     def rights(self, principal: Principal, repository: str) -> frozenset[str]:
         """What somebody may do with a repository, decided by its name: nobody looks whether there is one."""
+        asked = principal.name, principal.groups, repository
+        found = self._decided.get(asked)
+        if found is None:
+            if len(self._decided) >= _MOST_DECIDED:  # names that are asked for need not be of anything
+                self._decided.clear()
+            found = self._decided[asked] = self._decide(principal, repository)
+        return found
+
+    def _decide(self, principal: Principal, repository: str) -> frozenset[str]:
         if self.is_admin(principal):
             return frozenset(RIGHTS)
         found: frozenset[str] = frozenset()
+        begins_with = beginnings(repository)
         for subject in self._subjects(principal):
-            for pattern, rights in self._grants.get(subject, {}).items():
-                if not rights <= found and fits(pattern, repository):
-                    found |= rights
+            if granted := self._grants.get(subject):
+                found |= granted.rights(repository, begins_with)
         return found
 
     def sees_anything(self, principal: Principal) -> bool:
@@ -237,8 +251,8 @@ class AccessTable:
         return sorted(own | set(principal.groups))
 
     def grants(self) -> Iterator[Grant]:
-        for subject, patterns in sorted(self._grants.items()):
-            for pattern, rights in sorted(patterns.items()):
+        for subject, granted in sorted(self._grants.items()):
+            for pattern, rights in sorted(granted.items()):
                 yield Grant(subject, pattern, tuple(right for right in RIGHTS if right in rights))
 
     def _subjects(self, principal: Principal) -> Iterator[str]:
