@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import ssl
+import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
@@ -18,7 +19,10 @@ from registry.api.operation import Administration, Answer, Asked, Operation, rea
 from registry.api.shapes import Errors
 from registry.commands.offline import administered, held
 from registry.config import Address, Settings
+from registry.domain.audit import AuditEntry
 from registry.errors import RegistryError, StartupError
+from registry.http.control import OPERATOR
+from registry.ports import Audit
 
 A = TypeVar("A")
 
@@ -97,8 +101,9 @@ class HttpClient:
 class DirectClient:
     """Works in the database, as no server runs."""
 
-    def __init__(self, to: Administration, runner: asyncio.Runner) -> None:
+    def __init__(self, to: Administration, audit: Audit, runner: asyncio.Runner) -> None:
         self._to = to
+        self._audit = audit
         self._runner = runner
 
     def call(
@@ -117,17 +122,22 @@ class DirectClient:
             raise StartupError(error.with_cause) from error
 
     async def _run(self, operation: Operation[A], asked: Asked) -> Answer[A]:
-        return await operation.run(self._to, asked)
+        answer = await operation.run(self._to, asked)
+        if operation.method != "GET":
+            target = operation.template.format_map(asked.parameters)
+            entry = AuditEntry(time.time(), OPERATOR, "", f"api.{operation.method.lower()}", target, "done")
+            await self._audit.record(entry)
+        return answer
 
 
 @contextmanager
 def direct(settings: Settings, *, may_be_new: bool) -> Iterator[Client]:
     """Raises StartupError, and of it DataInUse where a server runs."""
-    with held(settings, may_be_new=may_be_new), asyncio.Runner() as runner:
+    with held(settings, may_be_new=may_be_new) as directory, asyncio.Runner() as runner:
         stack = AsyncExitStack()
-        to = runner.run(stack.enter_async_context(administered(settings)))
+        to, audit = runner.run(stack.enter_async_context(administered(settings, directory)))
         try:
-            yield DirectClient(to, runner)
+            yield DirectClient(to, audit, runner)
         finally:
             runner.run(stack.aclose())
 
