@@ -21,6 +21,7 @@ ANONYMOUS = "anonymous"
 _RESERVED = frozenset({ANONYMOUS, "operator", "several", "token", "unknown"})
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]|[a-z0-9]")
 
+USER, ROBOT = "user", "robot"
 ACCOUNT, GROUP, GRANT, KEY, LIMIT = "account", "group", "grant", "key", "limit"
 
 
@@ -59,7 +60,7 @@ class Account:
     """
 
     name: str
-    kind: str = "user"  # or "robot"
+    kind: str = USER  # or ROBOT
     secret: str = field(default="", repr=False)
     is_admin: bool = False
     is_disabled: bool = False
