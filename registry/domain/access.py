@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 
 from registry.domain.changes import SetRecord
 from registry.domain.limits import Limit
-from registry.domain.patterns import fits
+from registry.domain.patterns import fits, prefix_of
 from registry.errors import AccessChanged, AccessExists, AccessInvalid, AccessRefused, AccessUnknown
 
 RIGHTS = ("pull", "push", "delete")
@@ -148,6 +148,35 @@ NOBODY = Principal()
 
 
 @dataclass(slots=True)
+class _Granted:
+    """What one subject is granted: on whole names, and on patterns, each with what every name begins with that fits."""
+
+    names: dict[str, frozenset[str]] = field(default_factory=dict)
+    patterns: dict[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
+
+    def put(self, pattern: str, rights: frozenset[str]) -> None:
+        if "*" in pattern:
+            self.patterns[pattern] = prefix_of(pattern), rights
+        else:
+            self.names[pattern] = rights
+
+    def drop(self, pattern: str) -> None:
+        self.names.pop(pattern, None)
+        self.patterns.pop(pattern, None)
+
+    def rights(self, repository: str) -> frozenset[str]:
+        found = self.names.get(repository, frozenset())
+        for pattern, (prefix, rights) in self.patterns.items():
+            if repository.startswith(prefix) and not rights <= found and fits(pattern, repository):
+                found |= rights
+        return found
+
+    def items(self) -> list[tuple[str, frozenset[str]]]:
+        found = {**self.names, **{pattern: rights for pattern, (_, rights) in self.patterns.items()}}
+        return sorted(found.items(), key=lambda entry: entry[0])
+
+
+@dataclass(slots=True)
 class AccessTable:
     """All records by what is asked of them; brought up to date record by record."""
 
@@ -156,7 +185,7 @@ class AccessTable:
     keys: dict[str, PublicKey] = field(default_factory=dict)
     limits: dict[str, Limit] = field(default_factory=dict)
     _groups_of: dict[str, set[str]] = field(default_factory=dict)
-    _grants: dict[str, dict[str, frozenset[str]]] = field(default_factory=dict)
+    _grants: dict[str, _Granted] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -173,7 +202,7 @@ class AccessTable:
                 for member in record.members:
                     self._groups_of.setdefault(member, set()).add(f"@{record.name}")
             case Grant():
-                self._grants.setdefault(record.subject, {})[record.pattern] = frozenset(record.rights)
+                self._grants.setdefault(record.subject, _Granted()).put(record.pattern, frozenset(record.rights))
             case PublicKey():
                 self.keys[record.id] = record
             case Limit():
@@ -188,7 +217,10 @@ class AccessTable:
                 self._groups_of[member].discard(f"@{key}")
         elif kind == GRANT:
             subject, _, pattern = key.partition(" ")
-            self._grants.get(subject, {}).pop(pattern, None)
+            if (granted := self._grants.get(subject)) is not None:
+                granted.drop(pattern)
+                if not granted.names and not granted.patterns:
+                    del self._grants[subject]
         elif kind == KEY:
             self.keys.pop(key, None)
         elif kind == LIMIT:
@@ -211,14 +243,13 @@ class AccessTable:
             return frozenset(RIGHTS)
         found: frozenset[str] = frozenset()
         for subject in self._subjects(principal):
-            for pattern, rights in self._grants.get(subject, {}).items():
-                if not rights <= found and fits(pattern, repository):
-                    found |= rights
+            if (granted := self._grants.get(subject)) is not None:
+                found |= granted.rights(repository)
         return found
 
     def sees_anything(self, principal: Principal) -> bool:
         """Whether there is any grant for somebody, so that asking for a list makes sense."""
-        return self.is_admin(principal) or any(self._grants.get(subject) for subject in self._subjects(principal))
+        return self.is_admin(principal) or any(subject in self._grants for subject in self._subjects(principal))
 
     def groups_of(self, principal: Principal) -> list[str]:
         """The names of all groups that somebody is in."""
@@ -226,8 +257,8 @@ class AccessTable:
         return sorted(own | set(principal.groups))
 
     def grants(self) -> Iterator[Grant]:
-        for subject, patterns in sorted(self._grants.items()):
-            for pattern, rights in sorted(patterns.items()):
+        for subject, granted in sorted(self._grants.items(), key=lambda entry: entry[0]):
+            for pattern, rights in granted.items():
                 yield Grant(subject, pattern, tuple(right for right in RIGHTS if right in rights))
 
     def _subjects(self, principal: Principal) -> Iterator[str]:

@@ -276,7 +276,7 @@ def test_several_addresses(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.server.listen == both
     assert settings.is_loopback
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
-    assert "10.0.0.1:5000 can be reached" in problem(None, {"server.listen": ["127.0.0.1:5000", "10.0.0.1:5000"]})
+    assert not load(None, {"server.listen": ["127.0.0.1:5000", "10.0.0.1:5000"]}).is_loopback
 
 
 @pytest.mark.parametrize(
