@@ -176,6 +176,11 @@ class CollectSettings(Section):
     # objects that nothing needs stay this long: a running transfer, or an address that was given out, may use them
     leftovers: PositiveSeconds = 3600.0
 
+    @property
+    def keep_plans_every(self) -> float:
+        """Seconds between two notes that an object is still being made, which else would be left over."""
+        return min(self.leftovers / 4, 60.0)
+
 
 class LimitSettings(Section):
     """How much clients may ask at once; 0: without limit."""

@@ -172,6 +172,10 @@ class StoreRefused(StorageFailure):
     """The object store does not let us do it: nothing is said of the bytes, and other keys or rights may help."""
 
 
+class BlobDamaged(StorageFailure):
+    """The bytes of a blob are others than were pushed, or its disk has lost them: only a push brings them back."""
+
+
 class Unavailable(RegistryError):
     """The node cannot take the request now; the client may try again."""
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.database import postgres_programs
+from tests.faults import steps
 from tests.harness.ceph import CephServer
 from tests.harness.postgres import PostgresServer
 from tests.harness.s3 import S3Server, SeaweedServer
@@ -182,3 +183,9 @@ def s3_server(
     server = store_class(tmp_path_factory.mktemp("s3") / "store").start()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def steps_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What kills a program between two steps, or lets one fail."""
+    return steps.build(tmp_path_factory.mktemp("steps"))

@@ -84,7 +84,7 @@ class NodeLogins:
             if len(password) > MOST_LENGTH:
                 return None
             fits = await self._passwords.fits(account.secret, password)
-            return Principal(account.name) if fits and account.is_usable(self._clock()) else None
+            return Principal(account.name, since=account.since) if fits and account.is_usable(self._clock()) else None
         for source in self._sources:
             if (identity := await source.check(name, password)) is not None:
                 found, table = outsider(identity), await self._access.table()
@@ -102,7 +102,7 @@ class NodeLogins:
         return account.is_usable(self._clock()) and (is_for_jobs or not by_source)
 
     def _proof(self, name: str, password: str, account: Account | None) -> bytes:
-        parts = (name, password, account.secret if account else "")
+        parts = (name, password, account.secret if account else "", repr(account.since) if account else "")
         return hmac.digest(self._key, "\0".join(parts).encode(errors="surrogatepass"), hashlib.sha256)
 
     def _remember(self, proof: bytes, principal: Principal) -> None:

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from registry.auth.keys import loaded
 from registry.auth.visitor import ADMIN, CATALOG, Scopes
 from registry.domain.access import RIGHTS, AccessTable, Principal
+from registry.domain.names import is_repository
 from registry.errors import Unauthorized
 
 ACCESS, REFRESH = "access", "refresh"
@@ -31,23 +32,24 @@ _MOST_SCOPES = 100
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a token says. `use`: ACCESS or REFRESH; times in seconds since the epoch."""
+    """What a token says. `use`: ACCESS or REFRESH; times in seconds since the epoch; `key`: the id of its key."""
 
     principal: Principal
     scopes: Scopes
     use: str
     expires: float
+    key: str
 
 
 def parse_scopes(texts: Iterable[str]) -> dict[str, frozenset[str]]:
-    """What a client asks for: `repository:NAME:pull,push`, several with spaces between; other kinds are left out."""
+    """What a client asks for: `repository:NAME:pull,push`, several with spaces between; others are left out."""
     scopes: dict[str, frozenset[str]] = {}
     for text in [word for line in texts for word in line.split()][:_MOST_SCOPES]:
-        kind, _, rest = text.partition(":")
-        name, _, actions = rest.rpartition(":")
-        if kind == "registry" and f"registry {name}" in (CATALOG, ADMIN):
-            scopes[f"registry {name}"] = frozenset({"*"})
-        elif kind == "repository" and name:
+        what, _, actions = text.rpartition(":")
+        kind, _, name = what.partition(":")
+        if what in (CATALOG, ADMIN):
+            scopes[what] = frozenset({"*"})
+        elif kind == "repository" and is_repository(name):
             wanted = frozenset(actions.split(","))
             rights = frozenset(RIGHTS) if "*" in wanted else wanted & frozenset(RIGHTS)
             scopes[name] = scopes.get(name, frozenset()) | rights
@@ -96,6 +98,8 @@ class Tokens:
             "use": use,
             "access": [_entry(name, rights) for name, rights in scopes.items()],
         }
+        if principal.since is not None:
+            claims["since"] = principal.since
         if principal.groups:
             claims["groups"] = list(principal.groups)
         key_id, key = signer
@@ -107,7 +111,7 @@ class Tokens:
         Raises Unauthorized.
         """
         claims = self._known.get(token)
-        if claims is None:
+        if claims is None or claims.key not in table.keys:
             claims = self._verified(token, table)
             self._known[token] = claims
             while len(self._known) > _MOST_KNOWN:
@@ -130,22 +134,23 @@ class Tokens:
                 audience=self.service,
                 issuer=ISSUER,
             )
-            return _claims(claims)
-        except (jwt.PyJWTError, KeyError, TypeError, ValueError) as error:
+            return _claims(claims, key.id)
+        except (jwt.PyJWTError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise Unauthorized("the token is none of this registry") from error
 
 
-def _claims(claims: Mapping[str, Any]) -> Claims:
-    scopes = {_key(entry): frozenset(map(str, entry["actions"])) for entry in claims["access"]}
-    principal = Principal(str(claims["sub"]), tuple(map(str, claims.get("groups", ()))), float(claims["iat"]))
-    return Claims(principal, scopes, str(claims["use"]), float(claims["exp"]))
+def _claims(claims: Mapping[str, Any], key: str) -> Claims:
+    scopes = {_scope_of(entry): frozenset(map(str, entry["actions"])) for entry in claims["access"]}
+    groups, since = tuple(map(str, claims.get("groups", ()))), claims.get("since")
+    principal = Principal(str(claims["sub"]), groups, float(claims["iat"]), None if since is None else float(since))
+    return Claims(principal, scopes, str(claims["use"]), float(claims["exp"]), key)
 
 
-def _entry(scope: str, rights: frozenset[str]) -> dict[str, object]:
-    kind, _, name = scope.rpartition(" ")
-    return {"type": kind or "repository", "name": name, "actions": sorted(rights)}
+def _entry(name: str, rights: frozenset[str]) -> dict[str, object]:
+    kind, name = name.split(":") if name in (CATALOG, ADMIN) else ("repository", name)
+    return {"type": kind, "name": name, "actions": sorted(rights)}
 
 
-def _key(entry: Mapping[str, Any]) -> str:
-    name = str(entry["name"])
-    return name if entry["type"] == "repository" else f"{entry['type']} {name}"
+def _scope_of(entry: Mapping[str, Any]) -> str:
+    kind, name = str(entry["type"]), str(entry["name"])
+    return name if kind == "repository" else f"{kind}:{name}"

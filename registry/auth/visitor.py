@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from registry.domain.access import NOBODY, RIGHTS, AccessTable, Principal
 
-CATALOG, ADMIN = "registry catalog", "registry admin"
-"""Scopes that are no repository's; there may be repositories named catalog and admin, and none with a blank."""
+CATALOG, ADMIN = "registry:catalog", "registry:admin"
+"""Scopes that are for no repository: none can have such a name."""
 Scopes = Mapping[str, frozenset[str]]
 """What a token is for: rights by the name of a repository, and CATALOG or ADMIN by themselves."""
 
@@ -68,6 +68,9 @@ class Visitor:
             and (self.scopes is None or ADMIN in self.scopes)
         )
 
+
+CLOSED = Visitor(NOBODY, AccessTable())
+"""Somebody whom no gate has let in: may do nothing."""
 
 OPEN = Visitor(NOBODY, AccessTable(), is_open=True)
 """Everybody, where there are no accounts."""

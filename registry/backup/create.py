@@ -20,20 +20,13 @@ from registry import __version__
 from registry.backup import database
 from registry.backup.directory import DATABASE, BackupDirectory, Snapshot, name_of
 from registry.backup.report import Report
-from registry.errors import (
-    BlobUnknown,
-    DigestInvalid,
-    RegistryError,
-    SizeInvalid,
-    StartupError,
-    StorageFailure,
-    StoreRefused,
-)
+from registry.errors import BlobDamaged, BlobUnknown, DigestInvalid, RegistryError, SizeInvalid, StartupError
 from registry.ports import BlobStore, Inventory, StoredBlob, reading
 
 T = TypeVar("T")
 _TRIES = 10
-_DAMAGED = (BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure)
+# Of the blob itself. What a store or a disk refuses says nothing of it, and ends the command.
+_DAMAGED = (BlobUnknown, BlobDamaged, DigestInvalid, SizeInvalid)
 
 CopyDatabase = Callable[[Path], int]
 """Writes the database as it is now to a file that is not there yet; returns the serial of its last event."""
@@ -61,7 +54,9 @@ class Creator:
         self._report = report
 
     async def run(self) -> None:
-        """Raises StartupError where the registry or the backup cannot be used, and OSError of the backup's disk."""
+        """Raises StartupError where the registry or the backup cannot be used, RegistryError where the store gives no
+        blobs, and OSError of the backup's disk.
+        """
         self._report.expected = await self._inventory.count()
         async for page in self._inventory.blobs():
             await self._copy_all(page)
@@ -111,8 +106,6 @@ class Creator:
                 try:
                     await self._copy(blob)
                     return True
-                except StoreRefused:
-                    raise  # keys or rights are wrong, and no blob is lost
                 except _DAMAGED as error:
                     now = await self._inventory.stored(str(blob.digest))
                     if now is None:

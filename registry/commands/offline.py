@@ -92,7 +92,7 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
             writer,
             PushService(uploads, blobs, reader, writer, leases),
             ManifestService(writer),
-            stores.adopter(directory, writer),
+            stores.adopter(directory, writer, settings.collect.keep_plans_every),
         )
     finally:
         await asyncio.shield(writer.stop())

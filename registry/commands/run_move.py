@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 _LOOK_EVERY = 0.3  # seconds
 _NODE_ANSWERS_WITHIN = 30.0  # seconds
+_STOPPED_FOR = 30.0  # seconds; a node that is started again goes on by then
+_SILENT_FOR = 120.0  # seconds; a node tells more often that it is at it, also in the middle of a large blob
 
 
 def move_storage(settings: Settings, target: Path, on_progress: Callable[[StorageMove], None]) -> StorageMove:
@@ -44,21 +46,26 @@ def move_storage(settings: Settings, target: Path, on_progress: Callable[[Storag
         uuid.uuid4().hex, str(target.resolve()), into_bucket, node_of(settings.data), host, data, time.time()
     )
     try:
-        return asyncio.run(_followed(database, _begin(database, new), on_progress))
+        return asyncio.run(_followed(database, settings.data, _begin(database, new), on_progress))
     except RegistryError as error:
         raise StartupError(f"{error.message}; the move goes on, and running this again shows it") from error
 
 
 def _refuse_without_node(data: Path) -> None:
+    if not _is_served(data):
+        raise StartupError(
+            f"no server runs on {data}, and that would do the moving: start one, or name another with --data"
+        )
+
+
+def _is_served(data: Path) -> bool:
     if data.is_dir():
         try:
             with sole_use(data):
                 pass
         except DataInUse:
-            return
-    raise StartupError(
-        f"no server runs on {data}, and that would do the moving: start one, or name another with --data"
-    )
+            return True
+    return False
 
 
 def _begin(database: Database, new: StorageMove) -> StorageMove:
@@ -91,8 +98,10 @@ def _changed(database: Database, work: Callable[[Connection], T]) -> T:
         transactions.close()
 
 
-async def _followed(database: Database, begun: StorageMove, on_progress: Callable[[StorageMove], None]) -> StorageMove:
-    reader = database.reader()
+async def _followed(
+    database: Database, data: Path, begun: StorageMove, on_progress: Callable[[StorageMove], None]
+) -> StorageMove:
+    reader, watch = database.reader(), _Watch(data)
     try:
         while True:
             now = StorageMove.parse(await reader.move())
@@ -103,9 +112,40 @@ async def _followed(database: Database, begun: StorageMove, on_progress: Callabl
                 return now
             if now.state is MoveState.REFUSED:
                 raise StartupError(f"nothing was moved: {now.why}")
-            if now.state is MoveState.PREPARING and time.time() - now.since > _NODE_ANSWERS_WITHIN:
-                await asyncio.to_thread(_refuse, database, now)
-                raise StartupError(f"nothing was moved: the server on {now.data} on {now.host} does not answer to it")
+            if now.state is MoveState.FAILED:
+                raise StartupError(
+                    f"the move has failed after {now.blobs} blobs, and new ones go where they went before: {now.why}; "
+                    "mend that and run this again"
+                )
+            if (silent := watch.silent(now)) is not None:
+                if now.state is MoveState.PREPARING:
+                    await asyncio.to_thread(_refuse, database, now)
+                    raise StartupError(f"nothing was moved: {silent}")
+                raise StartupError(f"{silent}; the move goes on then, and running this again shows it")
             await asyncio.sleep(_LOOK_EVERY)
     finally:
         await reader.close()
+
+
+class _Watch:
+    """Whether the node that moves has gone. By the clock of this process alone: those of the hosts need not agree."""
+
+    def __init__(self, data: Path) -> None:
+        self._data = data
+        self._last: StorageMove | None = None
+        self._changed = 0.0
+
+    def silent(self, now: StorageMove) -> str | None:
+        """What is to be done about it; None while there is no reason to worry."""
+        if now != self._last:
+            self._last, self._changed = now, time.monotonic()
+        seconds = time.monotonic() - self._changed
+        place = f"{now.data} on {now.host}"
+        if now.state is MoveState.PREPARING:
+            answers = seconds <= _NODE_ANSWERS_WITHIN
+            return None if answers else f"the server on {place} does not answer to it: see its log"
+        if seconds > _STOPPED_FOR and now.node == node_of(self._data) and not _is_served(self._data):
+            return f"the server on {place} has stopped: start it again"
+        if seconds > _SILENT_FOR:
+            return f"nothing was heard of the server on {place} for {seconds:.0f} s: see its log, and start it again"
+        return None

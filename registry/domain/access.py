@@ -68,6 +68,11 @@ class Account:
     valid_from: float = 0.0
     expires: float | None = None
 
+    @property
+    def since(self) -> float:
+        """What was issued before is void; that to an account of the same name before this one, too."""
+        return max(self.created, self.valid_from)
+
     def is_usable(self, now: float) -> bool:
         return not self.is_disabled and (self.expires is None or now < self.expires)
 
@@ -133,11 +138,16 @@ def decode(kind: str, value: str) -> Record:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. `groups`: those that a source outside vouches for; `issued`: when, where that was some time ago."""
+    """Who asks. `groups`: those that a source outside vouches for; `issued`: when, where that was some time ago.
+
+    `since`: that of the account which logged in, None for somebody whom a source outside knows. What was issued to an
+    account counts as long as this is its `since`: no clock is asked, as those of two nodes differ.
+    """
 
     name: str = ANONYMOUS
     groups: tuple[str, ...] = ()
     issued: float | None = None
+    since: float | None = None
 
     @property
     def is_anonymous(self) -> bool:
@@ -229,9 +239,11 @@ class AccessTable:
     def is_current(self, principal: Principal, now: float) -> bool:
         """Whether somebody who logged in at `issued` is still welcome."""
         account = self.accounts.get(principal.name)
-        if account is None:  # known to a source outside, or deleted: what has no grants can do nothing
-            return True
-        return account.is_usable(now) and (principal.issued is None or principal.issued >= account.valid_from)
+        if account is None:
+            return principal.since is None
+        if principal.since is not None:
+            return account.is_usable(now) and principal.since == account.since
+        return account.is_usable(now) and (principal.issued is None or principal.issued >= account.since)
 
     def is_admin(self, principal: Principal) -> bool:
         account = self.accounts.get(principal.name)

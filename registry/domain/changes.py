@@ -157,7 +157,8 @@ class MoveBlob:
     """The bytes of a blob that lie at `source` lie at `target` too: from now on they are read there.
 
     Locations as in LinkBlob. Where the blob has gone meanwhile, or lies elsewhere, nothing is `changed` but that
-    the bytes at `target` are given up.
+    the bytes at `target` are given up; the same where the plan of the object `target` is not whole any more, as a
+    collector that took it for left over may have removed it.
     """
 
     digest: str

@@ -8,11 +8,15 @@ from enum import StrEnum
 
 
 class MoveState(StrEnum):
-    """PREPARING: every node opens the other store. MOVING: one copies. REFUSED and DONE are ends."""
+    """PREPARING: every node opens the other store. MOVING: one copies. REFUSED, FAILED and DONE are ends.
+
+    REFUSED: nothing was moved. FAILED: some of it was, so both stores are read on, and new blobs go to the old one.
+    """
 
     PREPARING = "preparing"
     MOVING = "moving"
     REFUSED = "refused"
+    FAILED = "failed"
     DONE = "done"
 
 
@@ -20,7 +24,8 @@ class MoveState(StrEnum):
 class StorageMove:
     """`settings`: the file whose [storage] all nodes take over; it names no secrets here. `node`: the one that copies,
     which is called by `host` and `data`; both may be others after its next start. `since`: seconds since the epoch.
-    `why`: it was refused, or has to wait. `problems`: by digest, why a blob stays where it was.
+    `why`: it was refused, has failed, or has to wait. `problems`: by digest, why a blob stays where it was. `beat`: it
+    grows while the node is at it, also where one blob takes long.
     """
 
     id: str
@@ -36,6 +41,7 @@ class StorageMove:
     blobs: int = 0
     size: int = 0
     problems: dict[str, str] = field(default_factory=dict)
+    beat: int = 0
 
     @property
     def goes_on(self) -> bool:

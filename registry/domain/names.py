@@ -22,12 +22,16 @@ def parse_repository(text: str) -> str:
     """The name itself, where it is a valid repository name; else raises NameInvalid."""
     if len(text) > MAX_REPOSITORY_LENGTH:
         raise NameInvalid(f"a repository name has at most {MAX_REPOSITORY_LENGTH} characters", {"name": text[:300]})
-    if not _REPOSITORY.fullmatch(text):
+    if not is_repository(text):
         raise NameInvalid(
             "a repository name is lower-case letters and digits, separated by one of '.', '_', '__', '-' or '/'",
             {"name": text},
         )
     return text
+
+
+def is_repository(text: str) -> bool:
+    return len(text) <= MAX_REPOSITORY_LENGTH and _REPOSITORY.fullmatch(text) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -41,7 +41,8 @@ class DiscoveryHandlers:
     async def catalog(self, call: Call) -> web.StreamResponse:
         query = call.request.query
         limit = page_size(query)
-        page = await self._discovery.repositories(query.get("last", ""), limit, call.visitor.may_list)
+        visible = None if call.visitor.is_open else call.visitor.may_list
+        page = await self._discovery.repositories(query.get("last", ""), limit, visible)
         response = _json({"repositories": list(page.entries)})
         if page.more:
             self._add_next(response, "/v2/_catalog", limit, page.entries[-1])

@@ -7,7 +7,6 @@ answers as what does not exist.
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -183,10 +182,13 @@ def _scope(call: Call, route: Route) -> str:
         case "known":
             return ""
         case "catalog":
-            return f"{CATALOG.replace(' ', ':')}:*"
+            return f"{CATALOG}:*"
         case "admin":
-            return f"{ADMIN.replace(' ', ':')}:*"
+            return f"{ADMIN}:*"
         case "push":  # clients that push want to look, too
+            return f"repository:{parse_repository(call.parameters['name'])}:pull,push"
+        case "pull" if route.label == "blob" and call.request.method == "HEAD":
+            # Whoever only looks for a blob is about to push, and oras asks for no other token after this challenge.
             return f"repository:{parse_repository(call.parameters['name'])}:pull,push"
         case right:
             return f"repository:{parse_repository(call.parameters['name'])}:{right}"
@@ -196,7 +198,7 @@ def parse_basic(credentials: str) -> tuple[str, str]:
     """Name and password (RFC 7617). Raises Unauthorized."""
     try:
         text = base64.b64decode(credentials.strip(), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # no base64, no ASCII, no UTF-8
         raise Unauthorized("the header Authorization cannot be read") from error
     name, colon, password = text.partition(":")
     if not colon:

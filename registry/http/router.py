@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from registry.auth.visitor import OPEN, Visitor
+from registry.auth.visitor import CLOSED, Visitor
 from registry.errors import EndpointUnknown, MethodNotAllowed
 
 STAY_WITH_HTTPS = "max-age=31536000"
@@ -32,7 +32,7 @@ class Call:
     received: int = 0
     sent: int = 0
     begun: bool = False
-    visitor: Visitor = OPEN
+    visitor: Visitor = CLOSED
     actor: str = ""
     https: bool = False
 

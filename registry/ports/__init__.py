@@ -10,7 +10,7 @@ from registry.ports.blobs import BlobFile, BlobStore, BlobStream, Leases, Remova
 from registry.ports.checking import DanglingReference, Inventory, StoredBytes
 from registry.ports.journal import Changes, Journal
 from registry.ports.metadata import BlobLink, MetadataReader, Page, StoredManifest
-from registry.ports.moving import Adopter, MoveReader, Original, Placer, StoredObject
+from registry.ports.moving import Adopter, MoveReader, Original, Placer, StoredObject, planned
 from registry.ports.signatures import SignaturePolicies
 from registry.ports.uploads import AbandonedUpload, Remains, SessionReader, UploadStore, UploadWriter
 
@@ -44,5 +44,6 @@ __all__ = [
     "StoredObject",
     "UploadStore",
     "UploadWriter",
+    "planned",
     "reading",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.domain.digest import Digest
-from registry.errors import StorageFailure
+from registry.errors import BlobDamaged, StorageFailure
 
 _SLICE = 1024 * 1024
 
@@ -32,14 +33,15 @@ class BlobFile:
     size: int
 
     async def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """Raises StorageFailure, also where there are fewer bytes."""
+        """Raises StorageFailure, and of it BlobDamaged where there are fewer bytes, or the disk has lost some."""
         while start < stop:
             try:
                 chunk = await asyncio.to_thread(os.pread, self.fd, min(_SLICE, stop - start), start)
             except OSError as error:
-                raise StorageFailure("the file of a blob cannot be read", {"error": error.strerror or ""}) from error
+                kind = BlobDamaged if error.errno == errno.EIO else StorageFailure
+                raise kind("the file of a blob cannot be read", {"error": error.strerror or ""}) from error
             if not chunk:
-                raise StorageFailure("the file of a blob is shorter than it should be")
+                raise BlobDamaged("the file of a blob is shorter than it should be")
             yield chunk
             start += len(chunk)
 
@@ -54,7 +56,9 @@ class BlobStream(Protocol):
     def size(self) -> int: ...
 
     def read(self, start: int, stop: int) -> AsyncIterator[bytes]:
-        """The bytes from `start` to before `stop`; fewer never pass for all. Raises StorageFailure, Unavailable."""
+        """The bytes from `start` to before `stop`; fewer never pass for all. Raises StorageFailure (of it
+        BlobDamaged where they are others), Unavailable.
+        """
         ...
 
     def close(self) -> None: ...
@@ -73,7 +77,8 @@ class BlobStore(Protocol):
     async def open(self, blob: StoredBlob) -> BlobFile | BlobStream:
         """The bytes of a blob; where fewer are there, whoever sends them has to notice.
 
-        Raises BlobUnknown where they are absent, StorageFailure where they are more or cannot be read.
+        Raises BlobUnknown where they are absent, BlobDamaged where they are more, StorageFailure where they cannot be
+        read, which says nothing of the blob.
         """
         ...
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from registry.domain.changes import KeepPlan, PlanObject
 from registry.domain.digest import Digest
+from registry.errors import RegistryError
 from registry.ports.blobs import StoredBlob
+from registry.ports.journal import Changes
 
 
 class MoveReader(Protocol):
@@ -34,6 +39,10 @@ class Placer(Protocol):
 
     def new_location(self, name: str) -> str:
         """The location for a new blob; `name`: unique, for a store that does not name blobs by their digest."""
+        ...
+
+    async def check(self) -> None:
+        """Put something small there, and remove it again."""
         ...
 
     async def has(self, blob: StoredBlob) -> bool:
@@ -67,3 +76,24 @@ class Adopter(Protocol):
         Raises DigestInvalid where it has other bytes, OSError where it cannot be read, RegistryError.
         """
         ...
+
+
+@asynccontextmanager
+async def planned(changes: Changes, location: str, keep_every: float) -> AsyncIterator[None]:
+    """Make it known that an object is being made: what is left of it goes if that is broken off, and not before.
+
+    `keep_every`: seconds, fewer than those for which a leftover stays: a large blob takes longer than that.
+    """
+    await changes.submit(PlanObject(location))
+    keeping = asyncio.create_task(_keep(changes, location, keep_every))
+    try:
+        yield
+    finally:
+        keeping.cancel()
+
+
+async def _keep(changes: Changes, location: str, every: float) -> None:
+    while True:
+        await asyncio.sleep(every)
+        with suppress(RegistryError):  # the next one may do better
+            await changes.submit(KeepPlan(location))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -23,13 +24,30 @@ LOOK_EVERY = 1.0  # seconds
 PREPARE_FOR = 3.0  # seconds
 _NOTE_EVERY = 0.5  # seconds
 _AGAIN_AFTER = 5.0  # seconds
+_GIVE_UP_AFTER = 600.0  # seconds
+_BEAT_EVERY = 10.0  # seconds
+
+
+class Storage(Protocol):
+    """Which stores a node uses."""
+
+    async def take_over(self, move: StorageMove) -> None:
+        """Open both, new blobs going to the other one. Raises StartupError, and changes nothing then."""
+        ...
+
+    async def give_back(self) -> None:
+        """Undo that: nothing has moved."""
+        ...
+
+    async def fall_back(self, move: StorageMove) -> None:
+        """Keep both open, new blobs going where they went before. Raises StartupError."""
+        ...
 
 
 class MoveFollower:
-    """`take_over` opens both stores, new blobs going to the other one, and raises StartupError where it cannot.
+    """`node`: of this node in the database, and `called`: for people.
 
-    `node`: of this node in the database, and `called`: for people. `give_back` undoes what `take_over` did. `mover`
-    makes what copies; it is given a function to call with the progress.
+    `mover` makes what copies; it is given a function to call with the progress.
     """
 
     def __init__(
@@ -38,26 +56,27 @@ class MoveFollower:
         changes: Changes,
         node: str,
         called: str,
-        take_over: Callable[[StorageMove], Awaitable[None]],
-        give_back: Callable[[], Awaitable[None]],
+        storage: Storage,
         mover: Callable[[Callable[[StorageMove], object]], Mover],
     ) -> None:
         self._reader = reader
         self._changes = changes
         self._node = node
         self._called = called
-        self._take_over = take_over
-        self._give_back = give_back
+        self._storage = storage
         self._mover = mover
         self._followed = ""
+        self._followed_since = 0.0
         self._failed = ""
+        self._stuck = _Stuck()
 
     async def follow_at_start(self) -> None:
-        """Before the node serves: take part in a move that goes on. Raises StartupError."""
+        """Before the node serves: take part in a move that goes on, or has failed half-way. Raises StartupError."""
         move = StorageMove.parse(await self._reader.move())
         if move is not None and move.goes_on:
             await self._open(move)
-            self._followed = move.id
+        elif move is not None and move.state is MoveState.FAILED and await self._reader.misplaced(False, ""):
+            await self._storage.fall_back(move)
 
     async def run(self) -> None:
         """For as long as the node runs."""
@@ -67,27 +86,38 @@ class MoveFollower:
             except* RegistryError as failed:
                 why = _told(failed.exceptions[0])
                 log.error("the move of the storage has to wait", error=why)
-                await self._say_why(why)
-                await asyncio.sleep(_AGAIN_AFTER)
+                await self._wait(why)
             except* Exception:  # whatever it was, a later look may do better
                 log.exception("the move of the storage failed")
-                await asyncio.sleep(_AGAIN_AFTER)
+                await self._wait("an internal error; the log has more")
             await asyncio.sleep(LOOK_EVERY)
 
     async def _look(self) -> None:
         move = StorageMove.parse(await self._reader.move())
         if move is None:
             return
-        if move.state is MoveState.REFUSED and self._followed == move.id:
-            await self._give_back()
-            self._followed = ""
+        if self._followed == move.id and move.state in (MoveState.REFUSED, MoveState.FAILED):
+            await self._end(move)
         if move.goes_on and self._followed != move.id and not await self._follows(move):
             return
         if move.node == self._node:
-            if move.state is MoveState.PREPARING and time.time() - move.since > PREPARE_FOR:
+            # By our own clock: that of the host where the command runs may be another.
+            prepared = time.monotonic() - self._followed_since > PREPARE_FOR
+            if move.state is MoveState.PREPARING and prepared:
                 await self._note(move, replace(move, state=MoveState.MOVING))
             elif move.state is MoveState.MOVING:
                 await self._move(move)
+
+    async def _end(self, move: StorageMove) -> None:
+        if move.state is MoveState.REFUSED:
+            await self._storage.give_back()
+        else:
+            try:
+                await self._storage.fall_back(move)
+                log.warning("the move of the storage has failed: new blobs go where they went before", why=move.why)
+            except StartupError as error:  # both stores stay as they are, and all can be read
+                log.error("new blobs still go to the other store", error=str(error))
+        self._followed = ""
 
     async def _follows(self, move: StorageMove) -> bool:
         try:
@@ -100,7 +130,6 @@ class MoveFollower:
                 why = f"the node of {self._called}: {error}"
                 await self._note(move, replace(move, state=MoveState.REFUSED, why=why))
             return False
-        self._followed = move.id
         log.info("new blobs go to the other store, and all others follow", settings=move.settings)
         return True
 
@@ -109,10 +138,11 @@ class MoveFollower:
             raise StartupError(
                 "it shares the registry, and could not read files of another node: stop it for good, then move"
             )
-        await self._take_over(move)
+        await self._storage.take_over(move)
+        self._followed, self._followed_since = move.id, time.monotonic()
 
     async def _move(self, move: StorageMove) -> None:
-        noted, latest = move, replace(move, why="")
+        noted, latest, beaten = move, replace(move, why=""), time.monotonic()
 
         def on_progress(now: StorageMove) -> None:
             nonlocal latest
@@ -122,24 +152,42 @@ class MoveFollower:
         try:
             while not moving.done():
                 await asyncio.wait([moving], timeout=_NOTE_EVERY)
-                if latest != noted:
-                    await self._note(noted, latest)
-                    noted = latest
+                if replace(latest, beat=noted.beat) != noted or time.monotonic() - beaten > _BEAT_EVERY:
+                    now, beaten = replace(latest, beat=noted.beat + 1), time.monotonic()
+                    await self._note(noted, now)
+                    noted = now
             done = await moving
         finally:
             moving.cancel()
         await self._note(noted, replace(done, state=MoveState.DONE))
         log.info("the storage has moved", blobs=done.blobs, bytes=done.size, problems=len(done.problems))
 
-    async def _say_why(self, why: str) -> None:
-        """Tell those who watch what the move waits for."""
+    async def _wait(self, why: str) -> None:
+        """Tell those who watch what the move waits for; it has failed where it waits for too long."""
         with suppress(RegistryError):  # the database may be what it waits for
             move = StorageMove.parse(await self._reader.move())
             if move is not None and move.goes_on and move.node == self._node:
-                await self._note(move, replace(move, why=why))
+                gives_up = self._stuck.since_last_blob(move) > _GIVE_UP_AFTER and move.state is MoveState.MOVING
+                state = MoveState.FAILED if gives_up else move.state
+                await self._note(move, replace(move, state=state, why=why, beat=move.beat + 1))
+        await asyncio.sleep(_AGAIN_AFTER)
 
     async def _note(self, before: StorageMove, after: StorageMove) -> None:
         await self._changes.submit(NoteMove(before.to_text(), after.to_text()))
+
+
+class _Stuck:
+    """For how long a move has been failing without a blob that was moved."""
+
+    def __init__(self) -> None:
+        self._at = ("", 0)
+        self._since = 0.0
+
+    def since_last_blob(self, move: StorageMove) -> float:
+        """In seconds, at the next failure."""
+        if (move.id, move.blobs) != self._at:
+            self._at, self._since = (move.id, move.blobs), time.monotonic()
+        return time.monotonic() - self._since
 
 
 def _told(error: BaseException) -> str:

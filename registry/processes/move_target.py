@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from registry.config import ConfigError, Settings, StorageSettings, load
-from registry.domain.move import StorageMove
-from registry.errors import StartupError
+from registry.domain.move import MoveState, StorageMove
+from registry.errors import RegistryError, StartupError
+from registry.ports import Placer
+from registry.storage.files import DataDirectory
 from registry.wiring import stores_of
+
+_WRITTEN_WITHIN = 15.0  # seconds; less than the time after which a node is taken to be silent
 
 
 def here(data: Path) -> tuple[str, str]:
@@ -64,5 +69,19 @@ async def check_target(move: StorageMove, settings: Settings, target: StorageSet
         candidate = stores_of(target, executor)
         try:
             await candidate.check_at_start()
+            if move.state is MoveState.PREPARING:  # later, blobs are there already, and have to be read at least
+                await _try_to_write(candidate.placer(DataDirectory(settings.data, target.reserve)), move)
         finally:
             await candidate.close()
+
+
+async def _try_to_write(placer: Placer, move: StorageMove) -> None:
+    try:
+        async with asyncio.timeout(_WRITTEN_WITHIN):
+            await placer.check()
+    except RegistryError as error:
+        raise StartupError(f"where {move.settings} puts blobs, nothing can be written: {error.with_cause}") from error
+    except TimeoutError as error:
+        raise StartupError(
+            f"where {move.settings} puts blobs, nothing was written within {_WRITTEN_WITHIN:g} s"
+        ) from error

@@ -96,7 +96,9 @@ class Process:
         self.access_log = AccessLog(settings.log.level, settings.log.format)
         self._process_access = ProcessAccess(settings, self.access, self.sql, self.soft_state)
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
-        self.blobs = self.stores.served_blobs(self.directory, settings.storage.cache, self.metrics.blob_damaged)
+        self.blobs = self.stores.served_blobs(
+            self.directory, settings.storage.cache, self.metrics.blob_damaged, self.metrics
+        )
 
     async def close(self) -> None:
         self.access_log.close()

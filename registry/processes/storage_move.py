@@ -18,8 +18,6 @@ from registry.services.move import Mover
 
 log = structlog.get_logger(__name__)
 
-_KEEP_EVERY = 60.0  # seconds
-
 
 class NodeStorage:
     """The [storage] of a node: while a move goes on it is that of the move, whatever the file of the node says."""
@@ -51,6 +49,18 @@ class NodeStorage:
         except (ConfigError, StartupError) as error:
             log.error("the settings were not read again: they have an error", error=str(error))
 
+    async def fall_back(self, move: StorageMove) -> None:
+        """Read both stores on after a move has failed, new blobs going where they went before. Raises StartupError."""
+        try:
+            own = self._reload().storage
+        except ConfigError as error:
+            raise StartupError(str(error)) from error
+        if self._storage is None and own.bucket:
+            return  # this node was started after that, with a file of its own that names both
+        storage = self._storage or storage_of(Path(move.settings), self._process.settings)
+        self._storage = storage.model_copy(update={"kind": own.kind})
+        await self._use(self._storage)
+
     async def _use(self, storage: StorageSettings) -> None:
         self._process.configure(self._process.settings.model_copy(update={"storage": storage}))
         if self.use_settings is not None:
@@ -61,9 +71,9 @@ def move_follower(process: Process, changes: Changes, leases: Leases, move: Node
     def mover(on_progress: Callable[[StorageMove], object]) -> Mover:
         blobs = process.stores.blobs(process.directory, process.metrics.blob_damaged)
         placer = process.stores.placer(process.directory)
-        keep_every = min(process.settings.collect.leftovers / 4, _KEEP_EVERY)
+        keep_every = process.settings.collect.keep_plans_every
         return Mover(process.sql, changes, blobs, placer, leases, keep_every, on_progress)
 
     host, data = here(process.settings.data)
     node = node_of(process.settings.data)
-    return MoveFollower(process.sql, changes, node, f"{data} on {host}", move.take_over, move.give_back, mover)
+    return MoveFollower(process.sql, changes, node, f"{data} on {host}", move, mover)

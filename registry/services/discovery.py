@@ -13,6 +13,8 @@ from registry.ports import MetadataReader, Page
 
 MAX_PAGE = 10_000
 MAX_REFERRERS_PAGE = 1_000
+_NAMES_AT_ONCE = 1_000
+"""Where names are hidden: the reads of a short page neither tell how many these are, nor are as many as they."""
 
 
 class DiscoveryService:
@@ -29,15 +31,16 @@ class DiscoveryService:
         return _page(await self._reader.tags(repository, after, size + 1) if size else (), size)
 
     async def repositories(
-        self, after: str, limit: int | None, visible: Callable[[str], bool] = lambda _: True
+        self, after: str, limit: int | None, visible: Callable[[str], bool] | None = None
     ) -> Page[str]:
-        """Repositories after `after` that are `visible`; others leave no trace, not even a shorter page."""
+        """Repositories after `after` that are `visible` (None: all); others leave no trace, not even a shorter page."""
         size = _page_size(limit, MAX_PAGE)
+        at_once = size + 1 if visible is None else max(size + 1, _NAMES_AT_ONCE)
         found: list[str] = []
         while size and len(found) <= size:
-            names = await self._reader.repositories(after, size + 1)
-            found += filter(visible, names)
-            if len(names) <= size:
+            names = await self._reader.repositories(after, at_once)
+            found += filter(visible or (lambda _: True), names)
+            if len(names) < at_once:
                 break
             after = names[-1]
         return _page(found[: size + 1], size)

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from dataclasses import replace
 
-from registry.domain.changes import KeepPlan, MoveBlob, PlanObject
+from registry.domain.changes import MoveBlob
 from registry.domain.move import StorageMove
-from registry.errors import BlobUnknown, DigestInvalid, RegistryError, SizeInvalid, StorageFailure, StoreRefused
-from registry.ports import BlobStore, Changes, Leases, MoveReader, Placer, StoredBlob, reading
+from registry.errors import BlobDamaged, BlobUnknown, DigestInvalid, SizeInvalid, Unavailable
+from registry.ports import BlobStore, Changes, Leases, MoveReader, Placer, StoredBlob, planned, reading
 
 _AT_ONCE = 4
-_DAMAGED = (BlobUnknown, DigestInvalid, SizeInvalid, StorageFailure)
+# Of the blob itself. What a store or a disk refuses says nothing of it.
+_DAMAGED = (BlobUnknown, BlobDamaged, DigestInvalid, SizeInvalid)
 
 
 class Mover:
@@ -50,7 +51,7 @@ class Mover:
     async def run(self, move: StorageMove) -> StorageMove:
         """Rounds until one finds nothing left but blobs that cannot be moved; these are the problems.
 
-        Raises Unavailable, StorageFull, StoreRefused; what was moved by then stays so.
+        Raises Unavailable, StorageFull, StorageFailure; what was moved by then stays so.
         """
         left = await self._reader.misplaced_count(move.into_bucket)
         move = replace(move, expected=move.blobs + left, problems={})
@@ -72,8 +73,6 @@ class Mover:
         async with self._slots:
             try:
                 return await self._move(blob)
-            except StoreRefused:
-                raise  # keys or rights are wrong, and no blob is damaged
             except _DAMAGED as error:
                 if await self._reader.stored(str(blob.digest)) == blob:
                     problems[str(blob.digest)] = error.message
@@ -83,26 +82,16 @@ class Mover:
         target = replace(blob, location=self._placer.new_location(uuid.uuid4().hex))
         with closing(await self._blobs.open(blob)) as opened:
             async with self._leases.hold(blob.digest):
-                async with self._planned(target.location), reading(opened.read(0, blob.size)) as chunks:
+                async with self._plan(target.location), reading(opened.read(0, blob.size)) as chunks:
                     await self._placer.place(target, chunks)
                 moved = await self._changes.submit(MoveBlob(str(blob.digest), blob.location, target.location))
-        return blob.size if moved.changed else None
+        if moved.changed:
+            return blob.size
+        if target.location and await self._reader.stored(str(blob.digest)) == blob:
+            said = "an object was collected while it was made: collect.leftovers is too short for so large a blob"
+            raise Unavailable(said, {"digest": str(blob.digest)})
+        return None
 
-    @asynccontextmanager
-    async def _planned(self, location: str) -> AsyncIterator[None]:
-        """Make it known that an object is being made: what is left of it goes if that is broken off, and not before."""
-        if not location:
-            yield
-            return
-        await self._changes.submit(PlanObject(location))
-        keeping = asyncio.create_task(self._keep(location))
-        try:
-            yield
-        finally:
-            keeping.cancel()
-
-    async def _keep(self, location: str) -> None:
-        while True:
-            await asyncio.sleep(self._keep_every)
-            with suppress(RegistryError):  # the next one may do better
-                await self._changes.submit(KeepPlan(location))
+    def _plan(self, location: str) -> AbstractAsyncContextManager[None]:
+        """For an object, which has to be known before it is made; files need none."""
+        return planned(self._changes, location, self._keep_every) if location else nullcontext()

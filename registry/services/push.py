@@ -37,7 +37,12 @@ class PushService:
         return await self._uploads.begin(repository, algorithm, visitor)
 
     async def mount(self, repository: str, digest: Digest, source: str | None) -> bool:
-        """Make a blob of another repository visible here; False where there is none, or its file is damaged."""
+        """Make a blob of another repository visible here; False where there is none, or its file is damaged.
+
+        Where `source` is named nothing else is looked at, so that no time tells what other repositories hold.
+        """
+        if source is not None and await self._reader.blob(source, str(digest)) is None:
+            return False
         stored = await self._reader.stored(str(digest))
         if stored is None or not await self._blobs.intact(stored):
             return False

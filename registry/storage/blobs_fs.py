@@ -12,7 +12,7 @@ from functools import partial
 import structlog
 
 from registry.domain.digest import Digest
-from registry.errors import BlobUnknown, DigestInvalid, StorageFailure, Unavailable
+from registry.errors import BlobDamaged, BlobUnknown, DigestInvalid, StorageFailure, Unavailable
 from registry.ports import BlobFile, StoredBlob
 from registry.storage.files import DataDirectory, in_thread, translated
 
@@ -34,15 +34,17 @@ class FileBlobs:
         # Opening is done here and not in a thread: the name is nearly always in the kernel's cache.
         with translated("opening a blob"):
             try:
-                descriptor = os.open(self._directory.blob(digest), os.O_RDONLY)
+                descriptor = os.open(path := self._directory.blob(digest), os.O_RDONLY)
             except FileNotFoundError:
+                if not path.parent.is_dir():  # every folder is made at the start
+                    raise StorageFailure("the folders of blobs are missing: is their disk mounted?") from None
                 raise BlobUnknown(
                     "the bytes of this blob are missing; push it again", {"digest": str(digest)}
                 ) from None
             found = os.fstat(descriptor)
         if found.st_size > size or not stat.S_ISREG(found.st_mode):
             os.close(descriptor)
-            raise StorageFailure("the bytes of this blob were changed; push it again", {"digest": str(digest)})
+            raise BlobDamaged("the bytes of this blob were changed; push it again", {"digest": str(digest)})
         return BlobFile(descriptor, size)
 
     async def intact(self, blob: StoredBlob) -> bool:

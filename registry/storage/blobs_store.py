@@ -11,12 +11,16 @@ from dataclasses import dataclass
 
 from registry.domain.digest import Digest
 from registry.domain.upload import ANY_MULTIPART, Leftover
-from registry.errors import BlobUnknown, StorageFailure
+from registry.errors import BlobDamaged, BlobUnknown
 from registry.ports import BlobFile, BlobStore, StoredBlob
 from registry.storage.presence import Presence
 from registry.storage.s3.client import NoSuchObjectError, S3Client
 
-URL_SECONDS = 1200
+URL_SECONDS = 300
+"""How long an address of the store is good for whoever has it: no longer than a token, whose right it carries on.
+
+A download that has begun goes on, and a client that begins anew asks us for an address anew.
+"""
 _URL_REUSED = 60.0  # a crowd that pulls one blob gets one address: signing it takes longer than all else
 _MOST_URLS = 10_000
 
@@ -111,9 +115,7 @@ class StoreStream:
             await hashing
         if whole and running.hexdigest() != self.blob.digest.hex:
             self.presence.changed(self.blob)
-            raise StorageFailure(
-                "the bytes of this blob were changed; push it again", {"digest": str(self.blob.digest)}
-            )
+            raise BlobDamaged("the bytes of this blob were changed; push it again", {"digest": str(self.blob.digest)})
         if held_back:
             yield held_back
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import closing
@@ -9,11 +10,11 @@ from functools import partial
 
 from registry.domain.parts import part_size
 from registry.domain.upload import StagedPart, check_digest, object_key
-from registry.errors import SizeInvalid
+from registry.errors import SizeInvalid, Unavailable
 from registry.ports import StoredBlob
 from registry.storage import hashing
-from registry.storage.files import DataDirectory, in_thread
-from registry.storage.s3.client import S3Client
+from registry.storage.files import DataDirectory, in_thread, translated
+from registry.storage.s3.client import NoSuchMultipartError, S3Client
 from registry.storage.spool import SpooledPart
 
 
@@ -28,6 +29,11 @@ class ObjectPlacer:
     def new_location(self, name: str) -> str:
         return object_key(name)
 
+    async def check(self) -> None:
+        key = f"checks/{uuid.uuid4().hex}"
+        await self._client.put(key, b"to be removed")
+        await self._client.delete(key)
+
     async def has(self, blob: StoredBlob) -> bool:
         return await self._client.head(blob.location) == blob.size
 
@@ -38,6 +44,9 @@ class ObjectPlacer:
                 async for chunk in chunks:
                     await placing.take(chunk)
                 await placing.end()
+            except NoSuchMultipartError as error:  # a rule of the bucket, or an operator, has removed it
+                said = {"error": "NoSuchUpload", "digest": str(blob.digest)}
+                raise Unavailable("the object store has given up the upload of a blob; try again", said) from error
             except BaseException:
                 await placing.give_up()
                 raise
@@ -53,7 +62,7 @@ class _Placing:
         self._blob = blob
         self._hash = hashing.start(blob.digest.algorithm)
         self._size = 0
-        self._part = SpooledPart(directory)
+        self._part = self._new_part()
         self._parts: list[StagedPart] = []
         self._multipart = ""
 
@@ -78,7 +87,11 @@ class _Placing:
         sent = await self._client.upload_part(self._blob.location, self._multipart, number, self._part.body)
         self._parts.append(sent)
         self._part.close()
-        self._part = SpooledPart(self._directory)
+        self._part = self._new_part()
+
+    def _new_part(self) -> SpooledPart:
+        with translated("spooling a blob"):
+            return SpooledPart(self._directory)
 
     async def end(self) -> None:
         """Raises DigestInvalid, SizeInvalid; nothing can be seen then."""

@@ -10,6 +10,7 @@ from registry.domain.clock import Clock
 from registry.ports import Adopter, BlobStore, Changes, Placer, Remains, SessionReader, StoredBytes, UploadStore
 from registry.storage.adopt import FileAdopter
 from registry.storage.blobs_fs import FileBlobs
+from registry.storage.cache.counts import CacheCounts
 from registry.storage.files import DataDirectory
 from registry.storage.inspection import FileInspection, ObjectInspection
 from registry.storage.place_files import FilePlacer
@@ -30,7 +31,9 @@ class Stores(Protocol):
         """`on_damaged` is called for each time that a blob in a bucket is found missing or changed."""
         ...
 
-    def served_blobs(self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None]) -> BlobStore:
+    def served_blobs(
+        self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None], counts: CacheCounts
+    ) -> BlobStore:
         """The same for a process that serves clients. `cache`: bytes of disk for copies of blobs that lie elsewhere; 0
         keeps none, and removes what is there: a command beside a node must not ask for it."""
         ...
@@ -49,8 +52,11 @@ class Stores(Protocol):
         """What puts blobs that come from elsewhere where new ones go."""
         ...
 
-    def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
-        """What makes a file or an object of somebody else's a blob without copying it through this process."""
+    def adopter(self, directory: DataDirectory, changes: Changes, keep_every: float) -> Adopter:
+        """What makes a file or an object of somebody else's a blob without copying it through this process.
+
+        `keep_every`: seconds, as for registry.ports.planned.
+        """
         ...
 
 
@@ -79,7 +85,9 @@ class FileStores:
     def blobs(self, directory: DataDirectory, _on_damaged: Callable[[], None]) -> BlobStore:
         return FileBlobs(directory, self._executor)
 
-    def served_blobs(self, directory: DataDirectory, _cache: int, on_damaged: Callable[[], None]) -> BlobStore:
+    def served_blobs(
+        self, directory: DataDirectory, _cache: int, on_damaged: Callable[[], None], _counts: CacheCounts
+    ) -> BlobStore:
         return self.blobs(directory, on_damaged)
 
     def uploads(self, directory: DataDirectory, _reader: SessionReader, _changes: Changes) -> UploadStore:
@@ -94,7 +102,7 @@ class FileStores:
     def placer(self, directory: DataDirectory) -> Placer:
         return FilePlacer(directory, self._executor)
 
-    def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
+    def adopter(self, directory: DataDirectory, changes: Changes, _keep_every: float) -> Adopter:
         return FileAdopter(directory, self._executor, self._boot, changes)
 
 
@@ -127,11 +135,13 @@ class BucketStores:
 
         return StoreBlobs(self._client, FileBlobs(directory, self._executor), on_damaged)
 
-    def served_blobs(self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None]) -> BlobStore:
+    def served_blobs(
+        self, directory: DataDirectory, cache: int, on_damaged: Callable[[], None], counts: CacheCounts
+    ) -> BlobStore:
         from registry.storage.cache.cached_blobs import CachedBlobs
 
         blobs = self.blobs(directory, on_damaged)
-        cached = CachedBlobs(blobs, directory, self._executor, cache)
+        cached = CachedBlobs(blobs, directory, self._executor, cache, counts)
         self._executor.submit(cached.tidy)
         return cached if cache else blobs
 
@@ -158,9 +168,9 @@ class BucketStores:
             return self._files.placer(directory)
         return ObjectPlacer(self._client, directory, self._executor)
 
-    def adopter(self, directory: DataDirectory, changes: Changes) -> Adopter:
+    def adopter(self, directory: DataDirectory, changes: Changes, keep_every: float) -> Adopter:
         from registry.storage.adopt_objects import ObjectAdopter
 
         if not self._into_bucket:
-            return self._files.adopter(directory, changes)
-        return ObjectAdopter(self._client, self._endpoint, self.inspection(directory), changes)
+            return self._files.adopter(directory, changes, keep_every)
+        return ObjectAdopter(self._client, self._endpoint, self.inspection(directory), changes, keep_every)

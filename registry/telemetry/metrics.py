@@ -83,6 +83,16 @@ class Metrics:
         self._damaged = Counter(
             "shoal_blobs_damaged_total", "Objects that were found missing or changed.", registry=None
         )
+        self._cache_hits = Counter("shoal_cache_hits_total", "Blobs that were served from the cache.", registry=None)
+        self._cache_misses = Counter(
+            "shoal_cache_misses_total", "Blobs that were asked for and not in the cache yet.", registry=None
+        )
+        self._cache_filled = Counter(
+            "shoal_cache_filled_bytes_total", "Bytes that came from the store into the cache.", registry=None
+        )
+        self._cache_bytes = Gauge(
+            "shoal_cache_bytes", "Bytes that the cache holds.", registry=None, multiprocess_mode="mostrecent"
+        )
         self._serial = Gauge(
             "shoal_journal_serial", "Serial of the newest journal row.", registry=None, multiprocess_mode="max"
         )
@@ -120,6 +130,19 @@ class Metrics:
     def blob_damaged(self) -> None:
         """An object was missing, or was not what its blob was."""
         self._damaged.inc()
+
+    def cache_hit(self) -> None:
+        """A blob was served from the cache; this and the next ones as registry.storage.cache.counts has it."""
+        self._cache_hits.inc()
+
+    def cache_missed(self) -> None:
+        self._cache_misses.inc()
+
+    def cache_filled(self, size: int) -> None:
+        self._cache_filled.inc(size)
+
+    def cache_holds(self, size: int) -> None:
+        self._cache_bytes.set(size)
 
     def journal_at(self, serial: int) -> None:
         """The journal's last row at the start."""

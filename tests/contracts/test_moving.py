@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from registry.domain.changes import DeleteBlob, KeepPlan, LinkBlob, MoveBlob, NoteMove, Outcome, PlanObject
+import pytest
+
+from registry.domain.changes import (
+    DeleteBlob,
+    ForgetLeftovers,
+    KeepPlan,
+    LinkBlob,
+    MoveBlob,
+    NoteMove,
+    Outcome,
+    PlanObject,
+)
 from registry.domain.digest import Digest
 from registry.domain.upload import ANY_MULTIPART, Leftover
 from registry.ports import StoredBlob
@@ -68,9 +79,22 @@ async def test_a_push_meanwhile_wins(metadata: Metadata) -> None:
 
 async def test_a_move_that_is_made_again_changes_nothing(metadata: Metadata) -> None:
     await metadata.node.submit(LinkBlob(REPO, DIGEST, 7))
+    await metadata.node.submit(PlanObject("key"))
     for changed in (True, False):
         assert await metadata.node.submit(MoveBlob(DIGEST, "", "key")) == Outcome(changed=changed)
     assert await left_over(metadata) == set()
+
+
+@pytest.mark.parametrize("collected", [PLANNED, {Leftover("key")}, {Leftover("key", ANY_MULTIPART)}])
+async def test_an_object_whose_plan_was_collected_is_no_blob(metadata: Metadata, collected: set[Leftover]) -> None:
+    """The collector may have removed it; what was made after that is left over again."""
+    await metadata.node.submit(LinkBlob(REPO, DIGEST, 7))
+    await metadata.node.submit(PlanObject("key"))
+    await metadata.node.submit(ForgetLeftovers(tuple(collected)))
+    assert await metadata.node.submit(MoveBlob(DIGEST, "", "key")) == Outcome(changed=False)
+    assert await place(metadata) == ""
+    assert await left_over(metadata) == (PLANNED - collected) | {Leftover("key")}
+    assert list(await metadata.reader.garbage()) == []
 
 
 async def test_what_is_not_where_it_shall_be_is_found(metadata: Metadata) -> None:

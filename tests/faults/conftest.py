@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import steps
 from tests.faults.node import PATIENT, Node
 
 StartNode = Callable[..., Node]
@@ -34,8 +33,3 @@ def start_node(tmp_path: Path) -> Iterator[StartNode]:
             return node
 
         yield start
-
-
-@pytest.fixture(scope="session")
-def steps_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return steps.build(tmp_path_factory.mktemp("steps"))

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import signal
+import subprocess
+from collections.abc import Sequence
 from enum import IntEnum
 from pathlib import Path
 
-from tests.harness.process import run
+from tests.harness.process import clean_environment, run
+from tests.harness.server import ROOT
 
 SOURCE = Path(__file__).with_name("steps.c")
 REMEMBERED = 8192
@@ -61,15 +65,15 @@ def build(folder: Path) -> Path:
 
 
 class Steps:
-    """Counts and hits the steps of servers that run with `environment`; `data` is their data directory."""
+    """Counts and hits the steps of what runs with `environment`: those in its directory `data`, or in `below` of it."""
 
-    def __init__(self, library: Path, data: Path) -> None:
+    def __init__(self, library: Path, data: Path, below: str = "") -> None:
         control = data.with_name(data.name + ".steps")
         control.write_bytes(bytes(ctypes.sizeof(_Control)))
         self.environment = {
             "LD_PRELOAD": str(library),
             "STEPS_CONTROL": str(control),
-            "STEPS_ROOT": f"{data}/",
+            "STEPS_ROOT": f"{data / below}/",
         }
         with control.open("r+b") as file:
             self._control = _Control.from_buffer(mmap.mmap(file.fileno(), 0))
@@ -86,6 +90,12 @@ class Steps:
     def ignore(self) -> None:
         """Let everything pass."""
         self._control.mask = 0
+
+    def kill(self, command: Sequence[str], step: Step, hit: int) -> None:
+        """Run a command that is killed before this step; raises AssertionError where it comes to its end."""
+        self.watch(step, hit=hit)
+        done = subprocess.run(command, cwd=ROOT, env=clean_environment(self.environment), check=False)
+        assert done.returncode == -signal.SIGKILL, f"it ended with status {done.returncode}, before step {hit}"
 
     @property
     def was_hit(self) -> bool:

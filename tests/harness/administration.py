@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,11 @@ def as_account(name: str = ADMIN, password: str = PASSWORD) -> requests.Session:
 
 
 def may_log_in(url: str, name: str, password: str) -> bool:
-    answer = as_account(name, password).get(f"{url}/v2/", timeout=60)
+    """Whether the password is good; where wrong ones came before, the next try has to wait."""
+    for _ in range(10):
+        answer = as_account(name, password).get(f"{url}/v2/", timeout=60)
+        if answer.status_code != 429:
+            break
+        time.sleep(float(answer.headers["Retry-After"]))
     assert answer.status_code in (200, 401), answer.text
     return answer.status_code == 200

@@ -17,10 +17,24 @@ from typing import Self
 import psycopg
 
 from benchmarks.database import as_postgres, postgres_programs
+from tests.harness.process import wait_until
 from tests.harness.server import free_port
 
 USER, PASSWORD = "shoal", "s3cret"
 _NUMBERS = itertools.count(1)
+
+
+def _children(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children")
+    return [int(word) for word in children.read_text().split()] if children.exists() else []
+
+
+def _has_ended(process: int) -> bool:
+    """Whether nothing is left of it but what its parent has not heard yet."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 class PostgresServer:
@@ -75,11 +89,21 @@ class PostgresServer:
                 return
 
     def kill(self) -> None:
-        """End all its processes as a crash does."""
+        """End all its processes as a crash of the machine does.
+
+        The first one is stopped before: it must not start others meanwhile. And it goes last: another Postgres is
+        refused while any of them still has the memory that they share.
+        """
         assert self._process is not None
-        for process in (*self._backends(self._process.pid), self._process.pid):
+        first = self._process.pid
+        os.kill(first, signal.SIGSTOP)
+        os.waitid(os.P_PID, first, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        backends = _children(first)
+        for process in backends:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        wait_until(lambda: all(map(_has_ended, backends)), "all processes of Postgres have ended")
+        os.kill(first, signal.SIGKILL)
         self._process.wait(10)
 
     def stop(self) -> None:
@@ -105,10 +129,6 @@ class PostgresServer:
 
     def log(self) -> str:
         return (self.directory / "log").read_text(errors="replace")[-4000:]
-
-    def _backends(self, postmaster: int) -> list[int]:
-        children = Path(f"/proc/{postmaster}/task/{postmaster}/children")
-        return [int(word) for word in children.read_text().split()] if children.exists() else []
 
     def _command(self, program: str, *arguments: str | Path) -> list[str]:
         folder = postgres_programs()

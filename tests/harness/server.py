@@ -101,6 +101,7 @@ class ShoalServer:
         self.data = data
         self._tls = tls is not None
         self._may_move = port is None
+        self._tls = tls is not None
         self._listen_on(port or free_port())
         self.log = data.with_name(data.name + ".log")
         self._output = data.with_name(data.name + ".out")
@@ -233,7 +234,7 @@ class ShoalServer:
 
     def logged(self) -> list[Entry]:
         """The lines of the log; one that is no JSON object (a traceback) becomes an entry of level "text"."""
-        return [_entry(line) for line in self.log_text().splitlines() if line.strip()]
+        return [_entry(line) for line in self.log_text().split("\n") if line.strip()]
 
     def wait_for_log(self, wanted: Callable[[Entry], bool], timeout: float = 30.0) -> Entry:
         """The first line of the log that is wanted; raises ServerError when it does not come in time."""

@@ -16,14 +16,16 @@ from benchmarks.recorder import HOP, StoreRecorder, operation_of
 @dataclass(frozen=True)
 class Fault:
     """What happens to a request. `status`: answered with it, and not passed on. `cut_request`, `cut_answer`: the
-    connection breaks after so many bytes of the body. `change`: the bytes of the answer become others. `pieces`: these
-    bytes, with so many seconds between them, are the answer, nothing is passed on. `delay`: seconds before all else.
+    connection breaks after so many bytes of the body. `pause`: after so many bytes the answer stops for so many
+    seconds. `change`: the bytes of the answer become others. `pieces`: these bytes, with so many seconds between them,
+    are the answer, nothing is passed on. `delay`: seconds before all else.
     """
 
     status: int = 0
     code: str = "SlowDown"
     cut_request: int | None = None
     cut_answer: int | None = None
+    pause: tuple[int, float] | None = None
     change: Callable[[bytes], bytes] | None = None
     pieces: tuple[bytes | float, ...] = ()
     delay: float = 0.0
@@ -76,6 +78,10 @@ class StoreProxy(StoreRecorder):
                 if fault.cut_answer:
                     await response.write(content[: fault.cut_answer])
                 _cut(request)
+            if fault.pause is not None:
+                await response.write(content[: fault.pause[0]])
+                content = content[fault.pause[0] :]
+                await asyncio.sleep(fault.pause[1])
             if request.method != "HEAD":
                 await response.write(content)
             return response

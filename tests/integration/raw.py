@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+Headers = Mapping[str, str] | Mapping[str, bytes]
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -23,12 +25,13 @@ class Answer:
         return str(json.loads(self.body)["errors"][0]["code"])
 
 
-def ask(url: str, method: str, target: str, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Answer:
+def ask(url: str, method: str, target: str, headers: Headers | None = None, body: bytes = b"") -> Answer:
     """One request with the target as it stands; a Content-Length is sent where there is a body."""
     address = urlsplit(url)
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=20)
     try:
-        connection.putrequest(method, target, skip_accept_encoding=True)
+        names_host = any(name.lower() == "host" for name in headers or {})
+        connection.putrequest(method, target, skip_host=names_host, skip_accept_encoding=True)
         for name, value in (headers or {}).items():
             connection.putheader(name, value)
         if body:

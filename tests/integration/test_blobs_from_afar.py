@@ -37,6 +37,7 @@ from registry.storage.memory.streams import MemoryStreams
 from registry.telemetry.requests import AnsweredRequest
 from tests.contracts.adapters import ManualClock
 from tests.harness.content import random_bytes
+from tests.unit.storage.cache.caches import Counts
 
 SIZE = 1_000_000
 CONTENT = random_bytes(SIZE)
@@ -86,7 +87,7 @@ async def start(tmp_path: Path, executor: ThreadPoolExecutor) -> AsyncIterator[S
             metadata, streams, answered = MemoryMetadata(ManualClock()), MemoryStreams(), list[AnsweredRequest]()
             store: BlobStore = streams
             if cache:
-                store = CachedBlobs(streams, DataDirectory(tmp_path, 0), executor, cache)
+                store = CachedBlobs(streams, DataDirectory(tmp_path, 0), executor, cache, Counts())
             pull = PullService(metadata, store, metadata, ManualClock(), 1000.0)
             trusted = [ip_network("127.0.0.0/8")]
             redirects = Redirects(mode, [ip_network(network) for network in stream_networks], trusted)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +9,13 @@ import pytest
 
 from tests.conftest import StartShoal
 from tests.faults import datadir
+from tests.faults.steps import Step, Steps
 from tests.harness import content
 from tests.harness.client import RegistryClient
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.docker_registry import ACCOUNT, DockerRegistry, blob_file
-from tests.harness.moving import Holdings, command, fill, fsck, kinds, shoal, take
-from tests.harness.process import clean_environment
-from tests.harness.server import ROOT, ShoalServer
+from tests.harness.moving import Holdings, fill, fsck, kinds, shoal, take
+from tests.harness.server import ShoalServer
 from tests.harness.token_gate import TokenGate
 
 
@@ -142,24 +140,24 @@ def test_pages_of_repositories_and_tags(start_shoal: StartShoal, tmp_path: Path)
     assert take("registry", source.url, "--data", tmp_path / "new")["tags"] == 10_101
 
 
+@pytest.mark.require("gcc")
 def test_a_registry_that_goes_away_stops_the_import_and_another_run_goes_on(
-    start_shoal: StartShoal, tmp_path: Path
+    start_shoal: StartShoal, steps_library: Path, tmp_path: Path
 ) -> None:
-    source, holdings = start_shoal(), Holdings()
+    steps = Steps(steps_library, tmp_path / "shoal1")
+    source, holdings = start_shoal(env=steps.environment), Holdings()
     with RegistryClient(source.url) as client:
         for number in range(20):
             holdings.image(client, "app", content.image(content.random_layer(1_000_000, number)), f"v{number}")
     data = tmp_path / "new"
-    words = command("import", "registry", source.url, "--data", data)
-    process = subprocess.Popen(words, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True)
-    while process.poll() is None and len(datadir.blob_files(data)) < 4:
-        time.sleep(0.001)
-    source.kill()
-    said, _ = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert "Stopped" in said
+    steps.watch(Step.ANSWER, hit=60)
+    done = shoal("import", "registry", source.url, "--data", data)
+    assert steps.was_hit
+    assert done.returncode == 1
+    assert "Stopped" in done.stdout
     assert fsck(data) == []
-    source.start()
+    steps.ignore()
+    source.restart()
     told = take("registry", source.url, "--data", data)
     assert told["skipped"]["blobs"] >= 3
     assert told["tags"] + told["skipped"]["tags"] == 20

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,12 +12,12 @@ import pytest
 
 from tests.conftest import StartShoal
 from tests.faults import datadir
+from tests.faults.steps import Step, Steps
 from tests.harness import content
 from tests.harness.client import RegistryClient
 from tests.harness.docker_registry import DockerRegistry, blob_file, manifests_of
 from tests.harness.moving import Holdings, command, fill, foreign_layer_image, fsck, kinds, shoal, take
-from tests.harness.process import clean_environment
-from tests.harness.server import ROOT, ShoalServer
+from tests.harness.server import ShoalServer
 
 pytestmark = pytest.mark.require("docker-registry")
 Old = tuple[Path, Holdings]
@@ -123,18 +121,16 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Old:
     return data, holdings
 
 
-def test_an_import_that_was_killed_goes_on(many: Old, tmp_path: Path, served: Callable[[Path], RegistryClient]) -> None:
+@pytest.mark.require("gcc")
+def test_an_import_that_was_killed_goes_on(
+    many: Old, steps_library: Path, tmp_path: Path, served: Callable[[Path], RegistryClient]
+) -> None:
     storage, holdings = many
     data, words = tmp_path / "new", command("import", "distribution", storage, "--data", tmp_path / "new")
-    interrupted = 0
-    for files in (3, 50):
-        process = subprocess.Popen(words, cwd=ROOT, env=clean_environment(), stdout=subprocess.DEVNULL)
-        while process.poll() is None and len(datadir.blob_files(data)) < files:
-            time.sleep(0.001)
-        process.kill()
-        interrupted += process.wait() == -9
+    steps = Steps(steps_library, data, below="blobs")
+    for files in (3, 47):
+        steps.kill(words, Step.RENAME, files + 1)
         assert fsck(data) == [], "an interruption is no damage"
-    assert interrupted == 2
     told = take("distribution", storage, "--data", data)
     assert told["manifests"] + told["skipped"]["manifests"] == 40
     assert told["skipped"]["manifests"] > 0

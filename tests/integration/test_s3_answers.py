@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from registry.domain.upload import StagedPart
-from registry.errors import RegistryError, StartupError, StorageFailure, Unavailable
+from registry.errors import BlobDamaged, RegistryError, StartupError, StorageFailure, StoreRefused, Unavailable
 from registry.storage.s3 import client as s3_client
 from registry.storage.s3 import transport
 from registry.storage.s3.client import NoSuchMultipartError, S3Client
@@ -102,6 +102,25 @@ class TestWhatIsMissing:
                 await client.upload_part("key", "upload", 1, TAIL)
             with pytest.raises(StorageFailure, match="cannot be read"):
                 await client.multiparts_of("key")
+
+    @pytest.mark.parametrize(
+        "reply",
+        [
+            Reply(416, (b"<Error><Code>InvalidRange</Code></Error>",)),
+            Reply(206, (b"0123",), {"Content-Range": "bytes 0-3/4"}),
+        ],
+        ids=["nothing", "less"],
+    )
+    async def test_an_object_of_another_size_is_a_damaged_blob(self, reply: Reply) -> None:
+        async with scripted(reply) as store, client_of(keyed(store.url)) as client:
+            with pytest.raises(BlobDamaged):
+                await content_of(client, "key", 0, 10, 10)
+
+    async def test_a_bucket_that_is_gone_says_nothing_of_its_objects(self) -> None:
+        reply = Reply(404, (b"<Error><Code>NoSuchBucket</Code></Error>",))
+        async with scripted(reply) as store, client_of(keyed(store.url)) as client:
+            with pytest.raises(StoreRefused, match="to give an object"):
+                await content_of(client, "key", 0, 10, 10)
 
     async def test_more_than_was_asked_for_is_refused(self) -> None:
         reply = Reply(206, (b"0123456789",), {"Content-Range": "bytes 0-3/10"})

@@ -18,7 +18,7 @@ from tests.harness.process import clean_environment
 from tests.harness.s3 import S3Server
 from tests.harness.server import ROOT
 from tests.harness.store_proxy import Fault, StoreProxy
-from tests.integration.test_storage_move import Places, told_move, wait_until
+from tests.integration.test_storage_move import Places, refused, told_move, wait_until
 
 FORBIDDEN = Fault(status=403, code="AccessDenied")
 IMAGE = content.small_image(1)
@@ -39,7 +39,7 @@ def test_a_move_waits_and_goes_on(places: Places, proxy: StoreProxy, start_shoal
     server = start_shoal(settings=places.files)
     with RegistryClient(server.url) as client:
         client.push_image("app", IMAGE, "v1")
-    proxy.choose = lambda method, _url: FORBIDDEN if method == "PUT" else None
+    proxy.choose = lambda method, url: FORBIDDEN if method == "PUT" and "/blobs/" in url.path else None
     now, then = places.written(places.files), places.written(places.objects)
     words = command("storage", "move", "--config", now, "--data", server.data, "--to", then, "--json")
     following = subprocess.Popen(words, cwd=ROOT, env=clean_environment(None), stdout=subprocess.PIPE, text=True)
@@ -47,6 +47,21 @@ def test_a_move_waits_and_goes_on(places: Places, proxy: StoreProxy, start_shoal
     proxy.choose = lambda _method, _url: None
     said, _ = following.communicate(timeout=60)
     assert (following.returncode, json.loads(said)["problems"]) == (0, {})
+
+
+def test_a_move_to_where_nothing_can_be_written_does_not_begin(
+    places: Places, proxy: StoreProxy, start_shoal: StartShoal
+) -> None:
+    server = start_shoal(settings=places.files)
+    words = ("--config", places.written(places.files), "--data", server.data, "--to", places.written(places.objects))
+    for forbidden in ("PUT", "DELETE"):
+        proxy.choose = lambda method, _url: FORBIDDEN if method == forbidden else None  # noqa: B023 - used at once
+        assert "nothing can be written: the object store refused" in refused(*words)
+    proxy.choose = lambda _method, _url: None
+    assert told("storage", "move", *words)["problems"] == {}
+    left = places.keys()
+    checks = [key for key in left if key.startswith("checks/")]
+    assert len(checks) == 1, "the one that could not be removed"
 
 
 def test_a_backup_stops_and_makes_no_snapshot(

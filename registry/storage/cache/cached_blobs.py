@@ -1,10 +1,10 @@
 """A cache on the local disk in front of a store of blobs that lie elsewhere.
 
-A blob that is read as a whole goes into the cache on its way; all who want it meanwhile follow that one read. A
-complete file of the cache is served as a file. Reads of a range fill nothing: they are served from what is there,
-else from the store. Each process reads the store by itself, so a crowd that meets W workers costs W reads.
+A blob that is read as a whole goes into the cache on its way; all who want it meanwhile, in whatever process of the
+node, follow that one read. A complete file of the cache is served as a file. Reads of a range fill nothing: they are
+served from what is there, else from the store.
 
-A file is taken to be right once this process has filled it or has compared it with its digest, until it is
+A file is taken to be right once this process has seen it filled or has compared it with its digest, until it is
 written to: so damage is found at the first use after a start.
 """
 
@@ -21,8 +21,10 @@ import structlog
 from registry.domain.digest import Digest
 from registry.errors import StorageFailure
 from registry.ports import BlobFile, BlobStore, BlobStream, StoredBlob, reading
-from registry.storage.cache.directory import CacheDirectory, Identity
+from registry.storage.cache.counts import CacheCounts
+from registry.storage.cache.directory import CacheDirectory
 from registry.storage.cache.fill import CacheUnusableError, Fill
+from registry.storage.cache.filling import Identity
 from registry.storage.cache.room import CacheRoom
 from registry.storage.files import DataDirectory, in_thread
 
@@ -37,11 +39,14 @@ class CachedBlobs:
     Blobs that have no location, or are larger than a quarter of the bound, pass by.
     """
 
-    def __init__(self, store: BlobStore, directory: DataDirectory, executor: Executor, bound: int) -> None:
+    def __init__(
+        self, store: BlobStore, directory: DataDirectory, executor: Executor, bound: int, counts: CacheCounts
+    ) -> None:
         self._store = store
         self._executor = executor
         self._room = CacheRoom(bound)
-        self._files = CacheDirectory(directory, self._room)
+        self._counts = counts
+        self._files = CacheDirectory(directory, self._room, counts)
         self._fills: dict[Digest, Fill] = {}
         self._right: dict[Digest, Identity] = {}
         self._comparing: dict[Digest, asyncio.Task[None]] = {}
@@ -57,7 +62,9 @@ class CachedBlobs:
         if not blob.location or not self._room.admits(blob.size):
             return await self._store.open(blob)
         if (file := await self.cached(blob)) is not None:
+            self._counts.cache_hit()
             return file
+        self._counts.cache_missed()
         opened = await self._store.open(blob)
         return opened if isinstance(opened, BlobFile) else CachedStream(self, blob, opened)
 
@@ -82,7 +89,7 @@ class CachedBlobs:
             return running
         if not begin:
             return None
-        started = self._fills[blob.digest] = Fill(blob, self._store.open, self._files, self._executor)
+        started = self._fills[blob.digest] = Fill(blob, self._store.open, self._files, self._executor, self._counts)
         started.task.add_done_callback(lambda _task: self._filled(blob.digest, started))
         return started
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Executor
-from contextlib import closing, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from typing import TypeVar
 
 import structlog
 
-from registry.errors import RegistryError, StorageFailure
+from registry.errors import BlobDamaged, RegistryError, Unavailable
 from registry.ports import BlobFile, BlobStream, StoredBlob, reading
-from registry.storage.cache.directory import CacheDirectory, FillingFile, Identity
+from registry.storage.cache.counts import CacheCounts
+from registry.storage.cache.directory import CacheDirectory
+from registry.storage.cache.filling import FillingFile, Hash, Identity
 from registry.storage.files import in_thread
 
 log = structlog.get_logger(__name__)
@@ -24,6 +27,11 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _CHUNK = 512 * 1024
+# Another process cannot wake us: inotify would, but Python has none, and a look (fstat) costs a microsecond.
+_SHORTEST_PAUSE = 0.01  # seconds
+_LONGEST_PAUSE = 0.1  # seconds
+_STALLED_AFTER = 60.0  # seconds; longer than the client of a store waits for one that is silent
+_TAKEN_OVER_WITHIN = 1.0  # seconds
 
 Source = Callable[[StoredBlob], Awaitable[BlobFile | BlobStream]]
 """Opens a blob in its store."""
@@ -36,15 +44,19 @@ class CacheUnusableError(Exception):
 class Fill:
     """One read of the store for all who want a blob at the same time; they follow the growing file.
 
+    Where another process fills it already, that file is followed, and gone on with should that process end or give up.
     The last bytes are shown once the hash of all is right. When the last reader goes away before the end, the
     fill ends too.
     """
 
-    def __init__(self, blob: StoredBlob, source: Source, directory: CacheDirectory, executor: Executor) -> None:
+    def __init__(
+        self, blob: StoredBlob, source: Source, directory: CacheDirectory, executor: Executor, counts: CacheCounts
+    ) -> None:
         self._blob = blob
         self._source = source
         self._directory = directory
         self._executor = executor
+        self._counts = counts
         self._file: FillingFile | None = None
         self._visible = 0
         self._moved = asyncio.Event()
@@ -90,51 +102,117 @@ class Fill:
     async def _run(self) -> None:
         try:
             await self._on_disk("making room", self._reserve)
-            if self._file is None:
+            if (file := self._file) is None:
                 raise CacheUnusableError("there is no room for it")
-            await self._copy(self._file)
+            if not file.ours:
+                await self._follow(file)
+            if file.ours:
+                await self._copy(file)
             self._show(self._blob.size)
-        except (RegistryError, CacheUnusableError) as error:
+        except RegistryError as error:
+            if self._file is not None and self._file.ours:
+                self._file.fail(error)
+            self._fail(error)
+        except CacheUnusableError as error:
             self._fail(error)
         except Exception as error:
             log.exception("filling the cache failed", digest=str(self._blob.digest))
             self._fail(CacheUnusableError(repr(error)))
         finally:
             self.is_over = self._has_ended = True
-            if self._file is not None:
-                self._file.discard()
-            if self._visible < self._blob.size and self._failure is None:
+            was_cancelled = self._visible < self._blob.size and self._failure is None
+            if was_cancelled:
                 self._fail(CacheUnusableError("filling it was cancelled"))
+            if self._file is not None:
+                self._leave(self._file, was_cancelled)
             self._close()
+
+    def _leave(self, file: FillingFile, was_cancelled: bool) -> None:
+        """Those of another process who follow go on with what was cancelled; where there are none, it goes."""
+        if file.ours and self.published is None and not was_cancelled:
+            file.discard()
+        file.release()
+        if file.ours and was_cancelled:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_TAKEN_OVER_WITHIN, self._in_background, partial(self._directory.clear, file))
 
     def _reserve(self) -> None:
         """In a thread. It stores the file itself, as a task that is cancelled meanwhile gets no result to store."""
         self._file = self._directory.reserve(self._blob.digest, self._blob.size)
+        if self._file is not None and self._file.is_complete and not self._is_right(self._file):
+            damaged, self._file = self._file, None
+            os.close(damaged.fd)
+            self._directory.drop(self._blob.digest)
+            raise OSError(errno.EIO, "a file of the cache is damaged")
+
+    def _is_right(self, file: FillingFile) -> bool:
+        running = hashlib.new(self._blob.digest.algorithm)
+        file.hash_into(running)
+        return running.hexdigest() == self._blob.digest.hex
+
+    async def _follow(self, file: FillingFile) -> None:
+        """Show what another process fills, until all is there or the file is ours.
+
+        Raises what the store did there, and CacheUnusableError.
+        """
+        loop = asyncio.get_running_loop()
+        pause, grown = _SHORTEST_PAUSE, loop.time()
+        while True:
+            has_gone = file.lock()  # before the look, which then tells the last word
+            length = file.length()
+            if length == self._blob.size:
+                self.published = file.identity()
+                return
+            if length > self._blob.size and (failure := file.failure()) is not None:
+                raise failure
+            if has_gone:
+                if await self._on_disk("taking over", partial(self._directory.take_over, file)):
+                    return
+                raise CacheUnusableError("the process that filled it has given it up")
+            if length > self._visible:
+                self._show(length)
+                pause, grown = _SHORTEST_PAUSE, loop.time()
+            elif loop.time() - grown > _STALLED_AFTER:
+                raise CacheUnusableError("another process fills it, and gets no further")
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
 
     async def _copy(self, file: FillingFile) -> None:
-        """Raises StorageFailure where the bytes are not what the digest names."""
-        blob, written, running = self._blob, 0, hashlib.new(self._blob.digest.algorithm)
+        """Read the store from where the file ends.
 
-        def append(chunk: bytes) -> None:
-            running.update(chunk)
-            file.append(chunk)
-
-        source = await self._source(blob)
-        assert not isinstance(source, BlobFile)
-        with closing(source):
-            async with reading(source.read(0, blob.size)) as chunks:
+        Raises BlobDamaged where the bytes are not what the digest names, and Unavailable where it need not be the
+        store that has given others.
+        """
+        blob, running, last = self._blob, hashlib.new(self._blob.digest.algorithm), b""
+        begun = written = await self._on_disk("reading", partial(file.hash_into, running))
+        if written < blob.size:
+            self._show(written)
+            async with self._reading_store(written) as chunks:
                 async for chunk in chunks:
                     written += len(chunk)
                     if written > blob.size:
                         break
-                    await self._on_disk("writing", partial(append, chunk))
+                    last = chunk if written == blob.size else b""
+                    await self._on_disk("writing", partial(_take, file, running, chunk, written < blob.size))
+                    self._counts.cache_filled(len(chunk))
                     if written < blob.size:
                         self._show(written)
         if written != blob.size or running.hexdigest() != blob.digest.hex:
+            if begun:
+                raise Unavailable("a copy of this blob was damaged while it was made; try again")
             log.error("blob is damaged: what its store gives has changed", digest=str(blob.digest), size=written)
-            raise StorageFailure("the bytes of this blob were changed; push it again", {"digest": str(blob.digest)})
+            raise BlobDamaged("the bytes of this blob were changed; push it again", {"digest": str(blob.digest)})
+        await self._on_disk("writing", partial(file.append, last))
         with suppress(CacheUnusableError):  # then it is not kept, but who reads it now has all of it
             self.published = await self._on_disk("renaming", partial(self._directory.publish, file))
+
+    @asynccontextmanager
+    async def _reading_store(self, start: int) -> AsyncIterator[AsyncIterator[bytes]]:
+        source = await self._source(self._blob)
+        assert not isinstance(source, BlobFile)
+        with closing(source):
+            async with reading(source.read(start, self._blob.size)) as chunks:
+                yield chunks
 
     def _show(self, visible: int) -> None:
         self._visible = visible
@@ -160,5 +238,14 @@ class Fill:
         """Close the file if nobody needs it any more. In a thread: closing a large one without a name takes long."""
         if self._file is not None and self._has_ended and not self._readers:
             file, self._file = self._file, None
-            with suppress(RuntimeError):  # the threads have ended, and the process is about to
-                self._executor.submit(os.close, file.fd)
+            self._in_background(partial(os.close, file.fd))
+
+    def _in_background(self, work: Callable[[], object]) -> None:
+        with suppress(RuntimeError):  # the threads have ended, and the process is about to
+            self._executor.submit(work)
+
+
+def _take(file: FillingFile, running: Hash, chunk: bytes, shown: bool) -> None:
+    running.update(chunk)
+    if shown:
+        file.append(chunk)

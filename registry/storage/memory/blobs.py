@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncIterator, Sequence
 
 from registry.domain.digest import Digest
-from registry.errors import BlobUnknown, StorageFailure
+from registry.errors import BlobDamaged, BlobUnknown
 from registry.ports import BlobFile, StoredBlob
 
 
@@ -22,7 +22,7 @@ class MemoryBlobs:
         if content is None:
             raise BlobUnknown("the bytes of this blob are missing; push it again", {"digest": str(digest)})
         if len(content) > size:
-            raise StorageFailure("the bytes of this blob were changed; push it again", {"digest": str(digest)})
+            raise BlobDamaged("the bytes of this blob were changed; push it again", {"digest": str(digest)})
         descriptor = os.memfd_create("blob")
         with os.fdopen(descriptor, "wb", closefd=False) as file:
             file.write(content)

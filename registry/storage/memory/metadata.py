@@ -286,6 +286,9 @@ class MemoryMetadata:
             if before is None or before.location != change.target:
                 self._give_up(StoredBlob(Digest.parse(change.digest), 0, change.target))
             return Outcome(changed=False)
+        if change.target and not all(left in self._leftovers for left in object_remains(change.target)):
+            self._leave_behind([Leftover(change.target)])
+            return Outcome(changed=False)
         self._blobs[change.digest] = replace(before, location=change.target)
         self._garbage.discard(change.digest)
         for leftover in object_remains(change.target):

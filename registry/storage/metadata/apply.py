@@ -127,6 +127,9 @@ def _move_blob(connection: Connection, change: MoveBlob, now: float) -> Outcome:
         if before is None or before.location != change.target:
             _give_up(connection, change.digest, change.target, now)
         return Outcome(changed=False)
+    if change.target and not sessions.is_planned(connection, change.target):
+        _give_up(connection, change.digest, change.target, now)
+        return Outcome(changed=False)
     new = {"d": change.digest, "new_size": before.size, "new_location": change.target}
     connection.execute(sql.SET_BLOB, new)
     if change.target:

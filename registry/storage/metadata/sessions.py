@@ -43,6 +43,7 @@ _ADD_LEFTOVER = insert(leftovers).from_select(
     ).where(~select(leftovers.c.key).where(_SAME_LEFTOVER).exists()),
 )
 _KEEP_LEFTOVER = update(leftovers).where(_SAME_LEFTOVER).values(since=bindparam("now"))
+_KNOWN_LEFTOVER = select(leftovers.c.key).where(_SAME_LEFTOVER)
 _DROP_LEFTOVER = delete(leftovers).where(_SAME_LEFTOVER)
 
 UPLOAD = _SELECT
@@ -128,6 +129,12 @@ def keep_plan(connection: Connection, change: KeepPlan, now: float) -> Outcome:
     planned = [{"k": leftover.key, "m": leftover.multipart, "now": now} for leftover in object_remains(change.key)]
     kept = [connection.execute(_KEEP_LEFTOVER, values).rowcount for values in planned]
     return Outcome(changed=any(kept))
+
+
+def is_planned(connection: Connection, key: str) -> bool:
+    """Whether what an object leaves is known still, so that no collector has taken any of it."""
+    places = [{"k": leftover.key, "m": leftover.multipart} for leftover in object_remains(key)]
+    return all(connection.execute(_KNOWN_LEFTOVER, place).first() is not None for place in places)
 
 
 def leave_behind(connection: Connection, found: Iterable[Leftover], now: float) -> None:

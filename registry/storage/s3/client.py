@@ -13,7 +13,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 from registry.domain.upload import StagedPart
-from registry.errors import StartupError, StorageFailure, StoreRefused, Unavailable
+from registry.errors import BlobDamaged, StartupError, StorageFailure, StoreRefused, Unavailable
 from registry.storage.s3 import checksums
 from registry.storage.s3.retries import Failure
 from registry.storage.s3.settings import StoreSettings
@@ -219,7 +219,7 @@ class S3Client:
     async def read(self, key: str, start: int, stop: int, size: int) -> AsyncIterator[bytes]:
         """GetObject: the bytes from `start` to before `stop` of an object of `size`, going on after a break.
 
-        Raises NoSuchObjectError, StorageFailure where the object has another size.
+        Raises NoSuchObjectError, BlobDamaged where the object has another size.
         """
         position, attempt, started = start, 0, time.monotonic()
         budget = 0.0 if self._transport.is_down else _READ_BUDGET
@@ -238,8 +238,10 @@ class S3Client:
             except BROKEN as error:
                 failure, cause = Failure(), str(error) or repr(error)
             except RefusedError as error:
-                if error.failure.status == 404:
+                if error.failure.status == 404 and error.failure.code != "NoSuchBucket":
                     raise NoSuchObjectError from error
+                if error.failure.status == 416:
+                    raise _changed({"range": headers["Range"], "size": size}) from error
                 if not error.failure.passes:
                     raise error.as_failure("to give an object") from error
                 failure, cause = error.failure, str(error)
@@ -321,7 +323,11 @@ def _listed(number: int, part: StagedPart) -> str:
 def _check_range(status: int, content_range: str, position: int, size: int) -> None:
     """The answer to a Range request has to be what was asked, of an object that has the size it should have."""
     begins, total = content_range.partition("-")[0], content_range.rpartition("/")[2]
-    if status != 206 or begins != f"bytes {position}" or total not in (str(size), "*"):
-        raise StorageFailure(
-            "an object in the store is not what was put there", {"range": content_range[:64], "size": size}
-        )
+    if status != 206 or begins != f"bytes {position}":
+        raise StorageFailure("the object store gave another range than it was asked for", {"range": content_range[:64]})
+    if total not in (str(size), "*"):
+        raise _changed({"range": content_range[:64], "size": size})
+
+
+def _changed(said: dict[str, object]) -> BlobDamaged:
+    return BlobDamaged("an object in the store is not what was put there", said)

@@ -178,7 +178,7 @@ def test_scopes_that_clients_ask_for() -> None:
         "other": {"pull", "push", "delete"},
         CATALOG: {"*"},
     }
-    assert parse_scopes(["repository:host:5000/app:pull"]) == {"host:5000/app": {"pull"}}
+    assert parse_scopes(["repository:host:5000/app:pull"]) == {}, "a name has no port here"
     for nonsense in ("", "repository", "repository::pull", "plugin:x:pull", "registry:else:*", ":::", "\0"):
         assert parse_scopes([nonsense]) == {}
     assert len(parse_scopes([" ".join(f"repository:r{number}:pull" for number in range(1000))])) == 100

@@ -9,6 +9,7 @@ from registry.domain.clock import system_clock
 from registry.storage.files import DataDirectory
 from registry.storage.s3.settings import StoreSettings
 from registry.storage.stores import chosen
+from tests.unit.storage.cache.caches import Counts
 
 NOWHERE = StoreSettings("bucket", "http://127.0.0.1:1", access_key="key", secret_key="secret")
 
@@ -23,5 +24,5 @@ def test_only_those_who_serve_clear_the_cache(tmp_path: Path) -> None:
         chosen(NOWHERE, True, executor, "boot", system_clock).blobs(directory, lambda: None)
     assert cached.exists()
     with ThreadPoolExecutor(1) as executor:
-        chosen(NOWHERE, True, executor, "boot", system_clock).served_blobs(directory, 0, lambda: None)
+        chosen(NOWHERE, True, executor, "boot", system_clock).served_blobs(directory, 0, lambda: None, Counts())
     assert not cached.exists()

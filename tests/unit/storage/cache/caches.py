@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from registry.ports import BlobFile, StoredBlob, reading
@@ -18,6 +19,28 @@ BOUND = 4 * SIZE
 CONTENT = random_bytes(SIZE)
 
 NewCache = Callable[..., CachedBlobs]
+
+
+@dataclass
+class Counts:
+    """CacheCounts."""
+
+    hits: int = 0
+    misses: int = 0
+    filled: int = 0
+    holds: int = 0
+
+    def cache_hit(self) -> None:
+        self.hits += 1
+
+    def cache_missed(self) -> None:
+        self.misses += 1
+
+    def cache_filled(self, size: int) -> None:
+        self.filled += size
+
+    def cache_holds(self, size: int) -> None:
+        self.holds = size
 
 
 class Gate:

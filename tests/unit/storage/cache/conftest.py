@@ -12,7 +12,7 @@ from registry.ports import StoredBlob
 from registry.storage.cache.cached_blobs import CachedBlobs
 from registry.storage.files import DataDirectory
 from registry.storage.memory.streams import MemoryStreams
-from tests.unit.storage.cache.caches import BOUND, CONTENT, NewCache
+from tests.unit.storage.cache.caches import BOUND, CONTENT, Counts, NewCache
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def new_cache(store: MemoryStreams, tmp_path: Path, executor: ThreadPoolExecutor
     """Each is as the cache of another process on the same directory."""
 
     def make(bound: int = BOUND, reserve: int = 0) -> CachedBlobs:
-        return CachedBlobs(store, DataDirectory(tmp_path, reserve), executor, bound)
+        return CachedBlobs(store, DataDirectory(tmp_path, reserve), executor, bound, Counts())
 
     return make
 

@@ -24,6 +24,7 @@ from tests.unit.storage.cache.caches import (
     BOUND,
     CONTENT,
     SIZE,
+    Counts,
     Gate,
     NewCache,
     is_cached,
@@ -88,7 +89,7 @@ class TestFailures:
                 raise OSError(errno.ENOSPC, "full")
             return os.writev(descriptor, chunks)
 
-        monkeypatch.setattr("registry.storage.cache.directory.write_all", full_soon)
+        monkeypatch.setattr("registry.storage.cache.filling.write_all", full_soon)
         assert await asyncio.gather(*(read(cache, blob) for _ in range(3))) == [CONTENT] * 3
         assert store.reads[0] == (0, SIZE)
         assert all(start > 0 for start, _ in store.reads[1:]), "what was read once is not read again"
@@ -139,7 +140,7 @@ class TestBound:
 
         def watch() -> None:
             nonlocal most
-            root = CacheDirectory(DataDirectory(tmp_path, 0), CacheRoom(BOUND))
+            root = CacheDirectory(DataDirectory(tmp_path, 0), CacheRoom(BOUND), Counts())
             while not stop.is_set():
                 with root._locked():
                     most = max(most, used(tmp_path))
@@ -177,8 +178,12 @@ class TestRestart:
         tmp_path: Path,
     ) -> None:
         await read(cache, blob)
-        (tmp_path / "cache" / f"sha256-{'0' * 64}.abcd.filling").write_bytes(b"of a process that died")
+        left = tmp_path / "cache" / f"sha256-{'0' * 64}.1000.filling"
+        left.write_bytes(b"of a process that died")
         other = new_cache()
+        other.tidy()
+        assert left.exists(), "those who followed it may be about to go on with it"
+        os.utime(left, (0, 0))
         other.tidy()
         assert names(tmp_path) == [f"sha256-{blob.digest.hex}"]
         assert await read(other, blob) == CONTENT
