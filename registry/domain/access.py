@@ -204,6 +204,8 @@ class AccessTable:
             subject, _, pattern = key.partition(" ")
             if (granted := self._grants.get(subject)) is not None:
                 granted.drop(pattern)
+                if not granted:
+                    del self._grants[subject]
         elif kind == KEY:
             self.keys.pop(key, None)
         elif kind == LIMIT:
