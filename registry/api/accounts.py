@@ -19,8 +19,7 @@ from registry.api.shapes import (
     Users,
     WhoAmI,
 )
-from registry.auth.accounts import ROBOT, USER
-from registry.domain.access import Account
+from registry.domain.access import ROBOT, USER, Account
 
 
 def _by_name(account: Account) -> str:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 from msgspec import Struct
 
-from registry.auth.accounts import AccountService
-from registry.auth.keys import KeyRotation
 from registry.auth.visitor import OPEN, Visitor
 from registry.errors import PaginationInvalid, RequestInvalid
+
+if TYPE_CHECKING:  # commands need the table of operations, and not what does the work in a server
+    from registry.auth.accounts import AccountService
+    from registry.auth.keys import KeyRotation
 
 A = TypeVar("A")
 R = TypeVar("R")

@@ -14,6 +14,8 @@ from registry.domain.access import (
     GROUP,
     LIMIT,
     RIGHTS,
+    ROBOT,
+    USER,
     AccessTable,
     Account,
     Grant,
@@ -36,7 +38,6 @@ from registry.ports import Access, Changes
 
 T = TypeVar("T")
 
-USER, ROBOT = "user", "robot"
 _SECRET_BYTES = 30
 _TRIES = 5
 

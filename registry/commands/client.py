@@ -1,30 +1,27 @@
-"""How commands reach the administration: over HTTP, by the control socket of a server, or in the database itself."""
+"""How commands reach the administration: what each way offers, and HTTP, over a network or by the control socket."""
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import ssl
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import msgspec
 
-from registry.api.operation import Administration, Answer, Asked, Operation, read_body
+from registry.api.operation import Answer, Operation
 from registry.api.shapes import Errors
-from registry.commands.offline import administered, held
-from registry.config import Address, Settings
-from registry.errors import RegistryError, StartupError
+from registry.config import Address
+from registry.errors import StartupError
 
 A = TypeVar("A")
 
 _TIMEOUT = 60.0  # seconds
 _LARGEST_ANSWER = 16 * 1024 * 1024
-_NOTHING: Mapping[str, str] = {}
+NOTHING: Mapping[str, str] = {}
 
 
 class Client(Protocol):
@@ -33,13 +30,13 @@ class Client(Protocol):
     def call(
         self,
         operation: Operation[A],
-        parameters: Mapping[str, str] = _NOTHING,
-        query: Mapping[str, str] = _NOTHING,
+        parameters: Mapping[str, str] = NOTHING,
+        query: Mapping[str, str] = NOTHING,
         body: msgspec.Struct | None = None,
     ) -> Answer[A]: ...
 
 
-def pages(client: Client, operation: Operation[A], query: Mapping[str, str] = _NOTHING) -> Iterator[A]:
+def pages(client: Client, operation: Operation[A], query: Mapping[str, str] = NOTHING) -> Iterator[A]:
     """All of a list."""
     last = ""
     while True:
@@ -60,8 +57,8 @@ class HttpClient:
     def call(
         self,
         operation: Operation[A],
-        parameters: Mapping[str, str] = _NOTHING,
-        query: Mapping[str, str] = _NOTHING,
+        parameters: Mapping[str, str] = NOTHING,
+        query: Mapping[str, str] = NOTHING,
         body: msgspec.Struct | None = None,
     ) -> Answer[A]:
         path = operation.template.format_map({name: quote(text, safe="") for name, text in parameters.items()})
@@ -92,44 +89,6 @@ class HttpClient:
         except msgspec.DecodeError as error:
             raise StartupError(f"{self._where} answered what is not of this API: {error}") from error
         return Answer(body, _last_of(response.headers.get("Link", "")))
-
-
-class DirectClient:
-    """Works in the database, as no server runs."""
-
-    def __init__(self, to: Administration, runner: asyncio.Runner) -> None:
-        self._to = to
-        self._runner = runner
-
-    def call(
-        self,
-        operation: Operation[A],
-        parameters: Mapping[str, str] = _NOTHING,
-        query: Mapping[str, str] = _NOTHING,
-        body: msgspec.Struct | None = None,
-    ) -> Answer[A]:
-        try:
-            operation.check_query(query)
-            if operation.body is not None:  # the same bounds hold as over HTTP
-                body = read_body(operation.body, msgspec.json.encode(body))
-            return self._runner.run(self._run(operation, Asked(parameters, query, body)))
-        except RegistryError as error:
-            raise StartupError(error.with_cause) from error
-
-    async def _run(self, operation: Operation[A], asked: Asked) -> Answer[A]:
-        return await operation.run(self._to, asked)
-
-
-@contextmanager
-def direct(settings: Settings, *, may_be_new: bool) -> Iterator[Client]:
-    """Raises StartupError, and of it DataInUse where a server runs."""
-    with held(settings, may_be_new=may_be_new), asyncio.Runner() as runner:
-        stack = AsyncExitStack()
-        to = runner.run(stack.enter_async_context(administered(settings)))
-        try:
-            yield DirectClient(to, runner)
-        finally:
-            runner.run(stack.aclose())
 
 
 def remote(url: str, user: str, password: str, ca_file: Path | None) -> Client:

@@ -16,10 +16,11 @@ from registry.auth.tokens import REFRESH_LIFETIME
 from registry.config import Settings
 from registry.domain.clock import system_clock
 from registry.errors import StartupError
-from registry.ports import Adopter, BlobStore, Changes
+from registry.ports import Adopter, Audit, BlobStore, Changes
 from registry.services.leases import LocalLeases
 from registry.services.manifests import ManifestService
 from registry.services.push import PushService
+from registry.storage.audit_log import AuditLog
 from registry.storage.data_lock import sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata.access import CurrentAccess
@@ -102,8 +103,12 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
 
 
 @asynccontextmanager
-async def administered(settings: Settings) -> AsyncIterator[Administration]:
-    """Accounts and what belongs to them, in a data directory that is held. The stores of blobs are not asked."""
+async def administered(settings: Settings, directory: DataDirectory) -> AsyncIterator[tuple[Administration, Audit]]:
+    """Accounts and what belongs to them, in a data directory that is held. The stores of blobs are not asked.
+
+    Raises StartupError.
+    """
+    audit = AuditLog(directory.audit, system_clock, settings.audit.keep)
     commits, database, passwords = CommitCounter.create(), database_of(settings), Passwords()
     reader = database.reader()
     freshness = database.freshness(reader, commits)
@@ -112,8 +117,11 @@ async def administered(settings: Settings) -> AsyncIterator[Administration]:
     writer.start()
     try:
         accounts = AccountService(access, writer, passwords, system_clock)
-        yield Administration(accounts, KeyRotation(access, reader, writer, system_clock, REFRESH_LIFETIME))
+        keys = KeyRotation(access, reader, writer, system_clock, REFRESH_LIFETIME)
+        audit.start()
+        yield Administration(accounts, keys), audit
     finally:
+        await audit.stop()
         await asyncio.shield(writer.stop())
         passwords.close()
         await freshness.close()

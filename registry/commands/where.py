@@ -70,7 +70,7 @@ class Where:
 @contextmanager
 def _local(settings: Settings, *, may_be_new: bool) -> Iterator[Client]:
     """By the control socket where a server runs, else in the database; a server that just starts is waited for."""
-    from registry.commands.client import HttpClient, direct
+    from registry.commands.client import HttpClient
     from registry.commands.unix import ControlConnection, is_served
     from registry.errors import DataInUse
 
@@ -81,6 +81,8 @@ def _local(settings: Settings, *, may_be_new: bool) -> Iterator[Client]:
             if is_served(settings.data):
                 client = HttpClient(lambda: ControlConnection(settings.data, _CONNECT_WITHIN), str(settings.data), {})
                 break
+            from registry.commands.direct import direct  # much more to import than the way by a server
+
             try:
                 client = stack.enter_context(direct(settings, may_be_new=may_be_new))
             except DataInUse:

@@ -22,6 +22,7 @@ ANONYMOUS = "anonymous"
 _RESERVED = frozenset({ANONYMOUS, "operator", "several", "token", "unknown"})
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]|[a-z0-9]")
 
+USER, ROBOT = "user", "robot"
 ACCOUNT, GROUP, GRANT, KEY, LIMIT = "account", "group", "grant", "key", "limit"
 
 
@@ -60,7 +61,7 @@ class Account:
     """
 
     name: str
-    kind: str = "user"  # or "robot"
+    kind: str = USER  # or ROBOT
     secret: str = field(default="", repr=False)
     is_admin: bool = False
     is_disabled: bool = False
@@ -203,6 +204,8 @@ class AccessTable:
             subject, _, pattern = key.partition(" ")
             if (granted := self._grants.get(subject)) is not None:
                 granted.drop(pattern)
+                if not granted:
+                    del self._grants[subject]
         elif kind == KEY:
             self.keys.pop(key, None)
         elif kind == LIMIT:
@@ -243,7 +246,7 @@ class AccessTable:
 
     def sees_anything(self, principal: Principal) -> bool:
         """Whether there is any grant for somebody, so that asking for a list makes sense."""
-        return self.is_admin(principal) or any(self._grants.get(subject) for subject in self._subjects(principal))
+        return self.is_admin(principal) or any(subject in self._grants for subject in self._subjects(principal))
 
     def groups_of(self, principal: Principal) -> list[str]:
         """The names of all groups that somebody is in."""

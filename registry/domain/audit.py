@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+OPERATOR = "operator"
+"""What logs call whoever administers on the machine itself; no account can have this name."""
 CHAIN_START = "0" * 64
 _WINDOW = 10.0  # seconds
 _MOST_KEYS = 10_000

@@ -8,12 +8,11 @@ import struct
 
 from registry.auth.visitor import Visitor
 from registry.domain.access import AccessTable, Principal
+from registry.domain.audit import OPERATOR
 from registry.errors import Denied
 from registry.http.router import Call, Route
 
 MOST_CONNECTIONS = 64
-OPERATOR = "operator"
-"""What logs call whoever comes by the socket; no account can have this name."""
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 _VISITOR = Visitor(Principal(OPERATOR), AccessTable(), is_open=True)

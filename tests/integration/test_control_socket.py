@@ -44,6 +44,24 @@ def test_serves_the_administration_alone(start_shoal: StartShoal, workers: int) 
     assert not file.exists()
 
 
+def test_the_audit_log_says_what_the_operator_did(start_shoal: StartShoal) -> None:
+    """By the socket, and in the database while no server runs."""
+    server = start_shoal()
+    shoal = Commands("--data", server.data)
+    shoal.add_admin()
+    shoal("user", "list")
+    server.stop()
+    shoal("grant", "set", "anonymous", "public/**", "pull")
+    lines = "".join(path.read_text() for path in sorted((server.data / "audit").iterdir())).splitlines()
+    told = [(entry["who"], entry["what"], entry["target"], entry["result"]) for entry in map(json.loads, lines)]
+    assert told == [
+        ("operator", "api.post", "/api/v1/users", "done"),
+        ("operator", "api.put", "/api/v1/grants", "done"),
+    ]
+    assert "argon2" not in "".join(lines)
+    shoal("audit", "verify")
+
+
 def test_a_socket_that_a_crash_left_is_replaced(start_shoal: StartShoal) -> None:
     server = start_shoal()
     server.kill()

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from registry.auth.accounts import ROBOT, USER
+from registry.domain.access import ROBOT, USER
 from registry.errors import AccessChanged, AccessExists, AccessInvalid, AccessRefused, AccessUnknown
 from tests.unit.auth.nodes import Node
 

@@ -20,6 +20,12 @@ def test_an_open_door_is_refused_and_the_message_says_what_to_do() -> None:
     assert "\n" not in str(refused.value)
 
 
+def test_of_several_addresses_the_one_is_named_that_others_can_reach() -> None:
+    settings = load(None, {"server.listen": ["127.0.0.1:5000", "10.0.0.1:5000"]})
+    with pytest.raises(StartupError, match=r"10\.0\.0\.1:5000 can be reached"):
+        refuse_open_door(settings, AccessTable())
+
+
 def test_what_is_no_open_door() -> None:
     with_accounts = AccessTable()
     with_accounts.put(Account("alice"))
