@@ -26,7 +26,7 @@ from benchmarks.load.http import LoadError
 from benchmarks.places import STORE_PROGRAM, ObjectStore, OnDisk, Places, object_store, store_program
 from benchmarks.plan import FULL, MIB, QUICK, Plan, size_text
 from benchmarks.report import to_json, to_table
-from benchmarks.scenarios import IN_A_STORE, SCENARIOS, Scenario
+from benchmarks.scenarios import ACCESS, IN_A_STORE, SCENARIOS, Scenario
 from registry.values import parse_bytes
 
 _LEAST_LAYER = MIB
@@ -89,6 +89,13 @@ def registry(**options: Any) -> None:
     It measures and does not judge: a missed goal is no failure.
     """
     _measure(SCENARIOS, lambda _folder: nullcontext(OnDisk()), **options)
+
+
+@bench.command()
+@_options(ACCESS)
+def access(**options: Any) -> None:
+    """What it costs that a registry is private: tokens, decisions, and others who guess passwords."""
+    _measure(ACCESS, lambda _folder: nullcontext(OnDisk()), **{**options, "with_peer": False})
 
 
 @bench.command()
@@ -163,7 +170,7 @@ def _conditions(data_dir: Path) -> str:
 
 
 def _check_programs(names: Sequence[str]) -> None:
-    needing = {"manifests", "redirects", "databases"}.intersection(names)
+    needing = {"manifests", "redirects", "databases", "tokens", "pulls", "guesses"}.intersection(names)
     if needing and shutil.which(wrk.PROGRAM) is None:
         raise click.ClickException(f"the figure `{min(needing)}` needs wrk, which is not on PATH: apt-get install wrk")
 

@@ -140,7 +140,7 @@ def _wait_until_it_answers(name: str, process: subprocess.Popen[bytes], port: in
     while True:
         try:
             with Connection(port) as connection:
-                if connection.request("GET", "/v2/").status == 200:
+                if connection.request("GET", "/v2/").status in (200, 401):
                     return
         except ConnectionError:
             time.sleep(_POLL)

@@ -20,6 +20,7 @@ _LAZY = {
     "grant": "registry.commands.grant:grant",
     "group": "registry.commands.group:group",
     "import": "registry.commands.imports:import_group",
+    "limit": "registry.commands.limit:limit",
     "robot": "registry.commands.robot:robot",
     "storage": "registry.commands.storage:storage",
     "tls": "registry.commands.tls:tls",

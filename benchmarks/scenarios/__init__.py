@@ -7,7 +7,20 @@ from functools import partial
 
 from benchmarks.bench import Bench
 from benchmarks.report import Goal, Row
-from benchmarks.scenarios import asked, blobs, databases, images, manifests, memory, objects, pull, push, start, tags
+from benchmarks.scenarios import (
+    access,
+    asked,
+    blobs,
+    databases,
+    images,
+    manifests,
+    memory,
+    objects,
+    pull,
+    push,
+    start,
+    tags,
+)
 
 Scenario = Callable[[Bench], Iterator[Row]]
 
@@ -21,6 +34,14 @@ SCENARIOS: Mapping[str, Scenario] = {
     "start": start.rows,
     "tags": tags.rows,
 }
+
+ACCESS: Mapping[str, Scenario] = {
+    "tokens": access.tokens,
+    "pulls": access.pulls,
+    "decisions": access.decisions,
+    "guesses": access.guesses,
+}
+"""What rights cost; there is no other contestant."""
 
 IN_A_STORE: Mapping[str, Scenario] = {
     "push": objects.push,

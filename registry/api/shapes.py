@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from registry.domain import access
+from registry.domain import access, limits
 
 NameText = Annotated[str, Meta(max_length=64, description="a-z, 0-9, '.', '_', '-'; a letter or digit at either end")]
 Password = Annotated[str, Meta(max_length=512, description="8 to 512 characters")]
@@ -70,6 +70,15 @@ class GrantChange(_Body):
     subject: SubjectText
     pattern: PatternText
     rights: RightsText
+
+
+class LimitChange(_Body):
+    """Of all repositories of the pattern together; null is without limit."""
+
+    pattern: PatternText
+    bytes: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+    tags: Annotated[int, Meta(ge=0, le=2**31)] | None = None
+    immutable: Annotated[list[Annotated[str, Meta(max_length=128)]], Meta(max_length=100)] = []
 
 
 class Rotation(_Body):
@@ -142,6 +151,23 @@ class Grant(Struct):
 
 class Grants(Struct):
     grants: list[Grant]
+
+
+class Limit(Struct):
+    """`immutable`: patterns of tags that stay what they are."""
+
+    pattern: str
+    bytes: int | None
+    tags: int | None
+    immutable: list[str]
+
+    @classmethod
+    def of(cls, limit: limits.Limit) -> Limit:
+        return cls(limit.pattern, limit.bytes, limit.tags, list(limit.immutable))
+
+
+class Limits(Struct):
+    limits: list[Limit]
 
 
 class SigningKey(Struct):

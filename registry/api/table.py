@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.api import accounts, grants, keys
+from registry.api import accounts, grants, keys, limits
 from registry.api.operation import Operation
 
-OPERATIONS: tuple[Operation[Any], ...] = (*accounts.OPERATIONS, *grants.OPERATIONS, *keys.OPERATIONS)
+OPERATIONS: tuple[Operation[Any], ...] = (
+    *accounts.OPERATIONS,
+    *grants.OPERATIONS,
+    *limits.OPERATIONS,
+    *keys.OPERATIONS,
+)

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 
 from registry.domain.changes import SetRecord
+from registry.domain.granted import Granted, beginnings
 from registry.domain.limits import Limit
-from registry.domain.patterns import fits, prefix_of
 from registry.errors import AccessChanged, AccessExists, AccessInvalid, AccessRefused, AccessUnknown
 
 RIGHTS = ("pull", "push", "delete")
+_MOST_DECIDED = 20_000
 ANONYMOUS = "anonymous"
 _RESERVED = frozenset({ANONYMOUS, "operator", "several", "token", "unknown"})
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]|[a-z0-9]")
@@ -158,35 +159,6 @@ NOBODY = Principal()
 
 
 @dataclass(slots=True)
-class _Granted:
-    """What one subject is granted: on whole names, and on patterns, each with what every name begins with that fits."""
-
-    names: dict[str, frozenset[str]] = field(default_factory=dict)
-    patterns: dict[str, tuple[str, frozenset[str]]] = field(default_factory=dict)
-
-    def put(self, pattern: str, rights: frozenset[str]) -> None:
-        if "*" in pattern:
-            self.patterns[pattern] = prefix_of(pattern), rights
-        else:
-            self.names[pattern] = rights
-
-    def drop(self, pattern: str) -> None:
-        self.names.pop(pattern, None)
-        self.patterns.pop(pattern, None)
-
-    def rights(self, repository: str) -> frozenset[str]:
-        found = self.names.get(repository, frozenset())
-        for pattern, (prefix, rights) in self.patterns.items():
-            if repository.startswith(prefix) and not rights <= found and fits(pattern, repository):
-                found |= rights
-        return found
-
-    def items(self) -> list[tuple[str, frozenset[str]]]:
-        found = {**self.names, **{pattern: rights for pattern, (_, rights) in self.patterns.items()}}
-        return sorted(found.items(), key=lambda entry: entry[0])
-
-
-@dataclass(slots=True)
 class AccessTable:
     """All records by what is asked of them; brought up to date record by record."""
 
@@ -195,7 +167,8 @@ class AccessTable:
     keys: dict[str, PublicKey] = field(default_factory=dict)
     limits: dict[str, Limit] = field(default_factory=dict)
     _groups_of: dict[str, set[str]] = field(default_factory=dict)
-    _grants: dict[str, _Granted] = field(default_factory=dict)
+    _grants: dict[str, Granted] = field(default_factory=dict)
+    _decided: dict[tuple[str, tuple[str, ...], str], frozenset[str]] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -203,6 +176,7 @@ class AccessTable:
         return not self.accounts
 
     def put(self, record: Record) -> None:
+        self._decided.clear()
         match record:
             case Account():
                 self.accounts[record.name] = record
@@ -212,13 +186,14 @@ class AccessTable:
                 for member in record.members:
                     self._groups_of.setdefault(member, set()).add(f"@{record.name}")
             case Grant():
-                self._grants.setdefault(record.subject, _Granted()).put(record.pattern, frozenset(record.rights))
+                self._grants.setdefault(record.subject, Granted()).put(record.pattern, frozenset(record.rights))
             case PublicKey():
                 self.keys[record.id] = record
             case Limit():
                 self.limits[record.pattern] = record
 
     def drop(self, kind: str, key: str) -> None:
+        self._decided.clear()
         if kind == ACCOUNT:
             self.accounts.pop(key, None)
         elif kind == GROUP:
@@ -229,7 +204,7 @@ class AccessTable:
             subject, _, pattern = key.partition(" ")
             if (granted := self._grants.get(subject)) is not None:
                 granted.drop(pattern)
-                if not granted.names and not granted.patterns:
+                if not granted:
                     del self._grants[subject]
         elif kind == KEY:
             self.keys.pop(key, None)
@@ -251,12 +226,22 @@ class AccessTable:
 
     def rights(self, principal: Principal, repository: str) -> frozenset[str]:
         """What somebody may do with a repository, decided by its name: nobody looks whether there is one."""
+        asked = principal.name, principal.groups, repository
+        found = self._decided.get(asked)
+        if found is None:
+            if len(self._decided) >= _MOST_DECIDED:  # names that are asked for need not be of anything
+                self._decided.clear()
+            found = self._decided[asked] = self._decide(principal, repository)
+        return found
+
+    def _decide(self, principal: Principal, repository: str) -> frozenset[str]:
         if self.is_admin(principal):
             return frozenset(RIGHTS)
         found: frozenset[str] = frozenset()
+        begins_with = beginnings(repository)
         for subject in self._subjects(principal):
-            if (granted := self._grants.get(subject)) is not None:
-                found |= granted.rights(repository)
+            if granted := self._grants.get(subject):
+                found |= granted.rights(repository, begins_with)
         return found
 
     def sees_anything(self, principal: Principal) -> bool:
@@ -269,8 +254,8 @@ class AccessTable:
         return sorted(own | set(principal.groups))
 
     def grants(self) -> Iterator[Grant]:
-        for subject, granted in sorted(self._grants.items(), key=lambda entry: entry[0]):
-            for pattern, rights in granted.items():
+        for subject, granted in sorted(self._grants.items()):
+            for pattern, rights in sorted(granted.items()):
                 yield Grant(subject, pattern, tuple(right for right in RIGHTS if right in rights))
 
     def _subjects(self, principal: Principal) -> Iterator[str]:

@@ -258,3 +258,16 @@ def test_the_form_of_a_request(api: Api) -> None:
     answer = api.session.head(url, timeout=60)
     assert (answer.status_code, answer.content) == (200, b"")
     assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_limits(api: Api) -> None:
+    body = {"pattern": "team/**", "bytes": 1000, "tags": 3, "immutable": ["v*"]}
+    assert api.json("PUT", "/limits", body) == body
+    assert api.json("PUT", "/limits", {"pattern": "**", "tags": 5})["bytes"] is None
+    assert [limit["pattern"] for limit in api.json("GET", "/limits")["limits"]] == ["**", "team/**"]
+    for wrong in ({"pattern": "te*m"}, {"pattern": "a", "bytes": -1}, {"pattern": "a", "immutable": ["a b"]}):
+        api.ask("PUT", "/limits", wrong, want=400)
+    for pattern in ("team/**", "**"):
+        api.ask("DELETE", f"/limits?pattern={pattern}", want=204)
+    api.ask("DELETE", "/limits?pattern=**", want=404)
+    api.ask("DELETE", "/limits", want=400)
