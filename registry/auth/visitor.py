@@ -60,8 +60,8 @@ class Visitor:
 
     @property
     def may_administer(self) -> bool:
-        if self.is_open:
-            return True
+        if self.is_open:  # everybody may push where there are no accounts, but only the operator can make the first
+            return not self.principal.is_anonymous
         return (
             not self.is_foreign
             and self.table.is_admin(self.principal)

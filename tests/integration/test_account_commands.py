@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness.administration import ADMIN, PASSWORD, Commands, may_log_in
-from tests.harness.server import ShoalServer
+from tests.harness.certificates import Authority
+from tests.harness.process import clean_environment
+from tests.harness.server import ROOT, ShoalServer
 
 
 @dataclass(frozen=True)
@@ -169,3 +175,36 @@ def test_accounts_need_no_bucket(tmp_path: Path) -> None:
     shoal = Commands("--data", tmp_path / "data", "--config", settings)
     shoal.add_admin()
     assert [user["name"] for user in shoal.json("user", "list")] == [ADMIN]
+
+
+@pytest.mark.require("openssl")
+def test_over_tls(tmp_path: Path) -> None:
+    """By an authority that --ca-file names, and by none that nobody named; the socket needs no certificate."""
+    authority = Authority(tmp_path / "authority")
+    pair = authority.server("registry")
+    tls = {"cert": str(pair.certificate), "key": str(pair.key)}
+    env = {"SHOAL_USER": ADMIN, "SHOAL_PASSWORD": PASSWORD}
+    with ShoalServer(tmp_path / "data", tls=tls) as server:
+        Commands("--data", server.data).add_admin()
+        trusting = Commands("--server", server.url, "--ca-file", authority.ca, env=env)
+        assert [user["name"] for user in trusting.json("user", "list")] == [ADMIN]
+        assert "--ca-file" in Commands("--server", server.url, env=env).refused("user", "list")
+
+
+def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(tmp_path: Path) -> None:
+    master, terminal = pty.openpty()
+    command = [sys.executable, "-m", "registry", "user", "add", ADMIN, "--data", str(tmp_path / "data")]
+    asking = subprocess.Popen(
+        command, cwd=ROOT, env=clean_environment(), stdin=terminal, stdout=terminal, stderr=terminal
+    )
+    os.close(terminal)
+    said = b""
+    for prompt in (b"Password for alice:", b"confirmation:"):
+        while prompt not in said:
+            said += os.read(master, 1000)
+        os.write(master, f"{PASSWORD}\n".encode())
+    while b"can log in" not in said:
+        said += os.read(master, 1000)
+    assert asking.wait(60) == 0
+    os.close(master)
+    assert PASSWORD.encode() not in said

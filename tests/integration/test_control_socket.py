@@ -98,6 +98,8 @@ def test_the_network_cannot_make_the_first_account(shoal: ShoalServer) -> None:
     connection.request("POST", "/api/v1/users", new, {"Content-Type": "application/json"})
     response = connection.getresponse()
     assert (response.status, b"shoal user add" in response.read()) == (403, True)
+    connection.request("GET", "/api/v1/whoami")
+    assert json.loads(connection.getresponse().read()) == {"name": "anonymous", "is_admin": False, "groups": []}
     connection.close()
 
 
