@@ -27,7 +27,7 @@ REFRESH_LIFETIME = 30 * 86400.0
 LEEWAY = 60.0
 _MOST_KNOWN = 20_000
 _LONGEST = 16 * 1024
-_MOST_SCOPES = 100
+_MOST_SCOPES = 16  # of the longest names; a token has to fit into a header, which has 8 KiB
 
 
 @dataclass(frozen=True, slots=True)

@@ -226,7 +226,7 @@ def test_other_spellings_of_an_account(town: Town, name: str) -> None:
         assert session.post(f"{town.server.url}/auth/token", data=form, timeout=30).status_code == 401
 
 
-@pytest.mark.parametrize("name", ["anonymous", "operator", "", "a" * 65, "a/b", "a b", "a:b", "a,b", "é"])
+@pytest.mark.parametrize("name", ["anonymous", "operator", "unknown", "", "a" * 65, "a/b", "a b", "a:b", "a,b", "é"])
 def test_names_that_no_account_has(name: str) -> None:
     with pytest.raises(AccessInvalid):
         parse_account(name)
