@@ -31,7 +31,8 @@ def result_of(call: Call, status: int) -> str | None:
     if status < 400 and call.request.method in _READING and call.label != "token":
         return None  # most of all requests
     if status in _TOO_LITTLE:
-        nobody_asked = status == 401 and "Authorization" not in call.request.headers and not call.actor
+        is_nobody = call.actor in ("", ANONYMOUS)
+        nobody_asked = status == 401 and is_nobody and "Authorization" not in call.request.headers
         return None if nobody_asked else _TOO_LITTLE[status]
     if status >= 400:
         return None
