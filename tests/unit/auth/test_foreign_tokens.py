@@ -173,7 +173,7 @@ def test_nobody_in_particular(path: Path, key: Private) -> None:
 def test_claims_that_do_not_count(path: Path, key: Private, changed: dict[str, Any]) -> None:
     """Times are seconds from now."""
     now = int(time.time())
-    claims = {name: now + value if isinstance(value, int) else value for name, value in changed.items()}
+    claims: dict[str, Any] = {name: now + value if isinstance(value, int) else value for name, value in changed.items()}
     assert opened(path, pem(key)).access_of(token(key, **claims)) is None
 
 
