@@ -18,7 +18,7 @@ from registry.ports import Access
 class IssuedToken:
     """For the account `who`; `lifetime` in seconds from `issued` (seconds since the epoch).
 
-    `refresh`: a token that gets others, or "".
+    `refresh`: a token that gets others, for accounts alone, or "".
     """
 
     who: str
@@ -81,6 +81,7 @@ class TokenService:
         wanted = granted(table, principal, parse_scopes(scopes))
         token = self._tokens.issue(signer, principal, wanted, now, self._lifetime)
         refresh = ""
-        if offline and not principal.is_anonymous:
+        # Whoever a source outside knows shows again what it knows: a job's token ends with the job, and groups change.
+        if offline and principal.since is not None:
             refresh = self._tokens.issue(signer, principal, {}, now, REFRESH_LIFETIME, REFRESH)
         return IssuedToken(principal.name, token, now, self._lifetime, refresh)

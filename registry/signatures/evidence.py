@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from registry.domain.manifest import INDEX_TYPES, OCI_ARTIFACT, OCI_IMAGE
 from registry.signatures import bundle, notation
-from registry.signatures.reading import NoSignatureError, at, items, json_object
+from registry.signatures.reading import NoSignatureError, at, items, json_object, unambiguous_object
 
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 ARTIFACT_TYPES = (
@@ -90,9 +90,10 @@ def unproven_layers(media_type: str, manifest: bytes) -> tuple[Pointer, ...] | N
     cosign gives its signatures the config of an image, and podman then unpacks a layer whatever type it is said to
     have: so those layers count only once they are found to be JSON (`is_statement`).
     An index is such a manifest where all its entries say so: the list of referrers that clients keep under a tag.
+    What clients could read otherwise than we do is none.
     """
     try:
-        document = json_object(manifest)
+        document = unambiguous_object(manifest)
     except NoSignatureError:
         return None
     if media_type in INDEX_TYPES:

@@ -32,6 +32,26 @@ def json_object(content: bytes | str) -> Mapping[str, object]:
     return document
 
 
+def unambiguous_object(content: bytes) -> Mapping[str, object]:
+    """As json_object, and no name comes twice in an object, however its letters are written.
+
+    Clients that are written in Go take `Layers` for `layers`, and the last one counts. Raises NoSignatureError.
+    """
+    try:
+        document = json.loads(content, object_pairs_hook=_each_once)
+    except (ValueError, RecursionError):
+        raise NoSignatureError("it is not JSON, or can be read in more than one way") from None
+    if not isinstance(document, dict):
+        raise NoSignatureError("it is no JSON object")
+    return document
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    if len({name.casefold() for name, _ in pairs}) < len(pairs):
+        raise NoSignatureError("a name comes twice")
+    return dict(pairs)
+
+
 def at(document: object, *path: str) -> object:
     """The value at a path of names; None where there is none."""
     for name in path:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from registry.domain.access import LIMIT, encode
 from registry.domain.changes import DeleteManifest, DeleteTag, LinkBlob, MountBlob, PutManifest, SetRecord
 from registry.domain.digest import Digest
 from registry.domain.limits import Limit
-from registry.domain.manifest import Manifest, parse
+from registry.domain.manifest import OCI_INDEX, Manifest, parse
 from registry.errors import LimitReached
 from tests.contracts.adapters import Metadata
 from tests.harness.content import small_image
@@ -87,3 +90,34 @@ async def test_immutable_tags_stay(metadata: Metadata) -> None:
             await metadata.changes.submit(change)
     await put(metadata, "a", other, "latest", "v3")
     assert (await metadata.reader.tags("a", "", 10)) == ["latest", "v1", "v2", "v3"]
+
+
+async def test_what_an_immutable_tag_names_keeps_its_type(metadata: Metadata) -> None:
+    """As another type the same bytes refer to other blobs, or to none, and clients take them for another thing."""
+    image = await pushed(metadata, "a", 1)
+    await put(metadata, "a", image, "v1")
+    await limit(metadata, "a", immutable=("v*",))
+    with pytest.raises(LimitReached, match="immutable"):
+        await put(metadata, "a", replace(image, media_type="application/x-other", refs=()))
+    found = await metadata.reader.manifest_by_tag("a", "v1")
+    assert found is not None
+    assert found.media_type == image.media_type
+
+
+def listing_of(item: Manifest) -> Manifest:
+    entry = {"mediaType": item.media_type, "digest": str(item.digest), "size": len(item.content)}
+    return parse(json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode(), OCI_INDEX, "sha256")
+
+
+async def test_an_immutable_index_keeps_its_images(metadata: Metadata) -> None:
+    image, other = await pushed(metadata, "a", 1), await pushed(metadata, "a", 2)
+    await put(metadata, "a", image)
+    await put(metadata, "a", other)
+    listing = listing_of(image)
+    outer = listing_of(listing)
+    await put(metadata, "a", listing)
+    await put(metadata, "a", outer, "v1")
+    await limit(metadata, "a", immutable=("v*",))
+    with pytest.raises(LimitReached, match="immutable"):
+        await metadata.changes.submit(DeleteManifest("a", str(image.digest)))
+    await metadata.changes.submit(DeleteManifest("a", str(other.digest)))

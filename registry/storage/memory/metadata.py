@@ -373,6 +373,8 @@ class MemoryMetadata:
         self._check_tags(change.repository, [tag for tag in moved if tag in there], new)
         repository = self._repositories[change.repository]
         before = repository.manifests.get(digest)
+        if before is not None and before.media_type != manifest.media_type:
+            self._check_delete(change.repository, digest)
         repository.tags |= dict.fromkeys(moved, digest)
         if before is not None and before.media_type == manifest.media_type:
             for tag in moved:
@@ -404,8 +406,7 @@ class MemoryMetadata:
     def _delete_manifest(self, change: changes.DeleteManifest) -> Outcome:
         repository = self._look(change.repository)
         if change.digest in repository.manifests:
-            going = [tag for tag, digest in repository.tags.items() if digest == change.digest]
-            self._check_tags(change.repository, going, [])
+            self._check_delete(change.repository, change.digest)
         removed = repository.manifests.pop(change.digest, None)
         if removed is None:
             raise ManifestUnknown("no such manifest in this repository", {"digest": change.digest})
@@ -413,6 +414,14 @@ class MemoryMetadata:
         repository.note_needs(dict(removed.refs), self._clock())
         self._append(events.MANIFEST_DELETE, change.repository, {"digest": change.digest})
         return Outcome()
+
+    def _check_delete(self, name: str, digest: str) -> None:
+        repository = self._look(name)
+        gone, before = {digest}, 0
+        while len(gone) > before:
+            before = len(gone)
+            gone |= {at for at, manifest in repository.manifests.items() if gone & {to for to, _ in manifest.refs}}
+        self._check_tags(name, [tag for tag, at in repository.tags.items() if at in gone], [])
 
     def _set_record(self, change: changes.SetRecord) -> Outcome:
         before = self._records.get((change.kind, change.key), ("", ""))[0]

@@ -236,8 +236,10 @@ def _put_manifest(connection: Connection, change: PutManifest, now: float) -> Ou
     new = [tag for tag in moved if before[tag] is None]
     if moved:
         limits.check_tags(connection, change.repository, [tag for tag in moved if tag not in new], new)
+    known_type = connection.scalar(sql.MANIFEST_TYPE, {"r": known_repository, "d": digest})
+    if known_repository is not None and known_type not in (None, manifest.media_type):
+        limits.check_delete(connection, change.repository, known_repository, digest)
     repository = known_repository or _repository_made(connection, change.repository)
-    known_type = connection.scalar(sql.MANIFEST_TYPE, {"r": repository, "d": digest})
     if known_type == manifest.media_type:
         for tag in moved:
             _set_tag(connection, repository, tag, digest)

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, bindparam, exists, func, select
 from registry.domain import limits as decide
 from registry.domain.access import LIMIT, decode
 from registry.domain.limits import Limit
-from registry.storage.metadata.schema import access_records, blob_links, blobs, repositories, tags
+from registry.domain.manifest import RefKind
+from registry.storage.metadata.schema import access_records, blob_links, blobs, references, repositories, tags
 
 _LIMITS = select(access_records.c.value).where(access_records.c.kind == LIMIT)
 _IN_PROJECT = (repositories.c.name >= bindparam("low")) & (repositories.c.name < bindparam("high"))
@@ -24,6 +25,11 @@ _HAS_BLOB = select(
     .where(blob_links.c.digest == bindparam("d"))
 )
 _TAGS_OF = select(tags.c.name).where(tags.c.repository_id == bindparam("r"), tags.c.digest == bindparam("d"))
+_LISTED_BY = select(references.c.manifest).where(
+    references.c.repository_id == bindparam("r"),
+    references.c.target == bindparam("d"),
+    references.c.kind.in_((RefKind.MANIFEST.value, RefKind.OPTIONAL_MANIFEST.value)),
+)
 
 
 def of_repository(connection: Connection, repository: str) -> list[Limit]:
@@ -53,6 +59,15 @@ def check_tags(connection: Connection, repository: str, moved: Iterable[str], ne
 
 
 def check_delete(connection: Connection, repository: str, repository_id: int, digest: str) -> None:
-    """Before a manifest goes with its tags. Raises LimitReached."""
-    if found := of_repository(connection, repository):
-        decide.check_mutable(found, connection.scalars(_TAGS_OF, {"r": repository_id, "d": digest}).all())
+    """Before a manifest goes, or is another thing than it was. Raises LimitReached.
+
+    What an immutable tag names is no longer the same either where an index has lost one of its images.
+    """
+    found = [limit for limit in of_repository(connection, repository) if limit.immutable]
+    met, waiting = {digest}, [digest] if found else []
+    while waiting:
+        key = {"r": repository_id, "d": waiting.pop()}
+        decide.check_mutable(found, connection.scalars(_TAGS_OF, key).all())
+        more = set(connection.scalars(_LISTED_BY, key)) - met
+        met |= more
+        waiting += more

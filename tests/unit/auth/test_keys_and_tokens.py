@@ -11,6 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from registry.auth.identity import Identity
 from registry.auth.issuing import TokenService
 from registry.auth.keys import KEY_LIFETIME, jwks, signing_key
 from registry.auth.logins import NodeLogins
@@ -219,6 +220,19 @@ async def test_a_refresh_token_gets_others_until_it_is_revoked(node: Node) -> No
     await node.accounts.set_password("alice", "another password")
     with pytest.raises(Unauthorized):
         await service.for_refresh(first.refresh, [])
+
+
+async def test_who_is_known_elsewhere_gets_no_refresh_token(node: Node) -> None:
+    """`docker login` asks for one: the token of a job, good for minutes, would become one of 30 days."""
+
+    class Elsewhere:
+        async def check(self, name: str, password: str) -> Identity | None:
+            return Identity("ci") if name == "token" else None
+
+    logins = NodeLogins(node.access, node.passwords, [Elsewhere()], node.clock)
+    service = TokenService(node.access, logins, Tokens("shoal"), node.ring, node.clock, 300.0)
+    issued_to_job = await service.for_password("token", "a token of the job", HERE, [], offline=True)
+    assert (issued_to_job.who, issued_to_job.refresh) == ("ci", "")
 
 
 async def test_a_token_of_one_use_is_none_of_the_other(node: Node) -> None:

@@ -131,3 +131,21 @@ def test_statements_are_text() -> None:
     archive = tar_of({"{": b"}"})
     for content in (b"", b"[]", b"{} x", archive, gzip.compress(archive), '{"a": 1}'.encode("utf-16"), b'{"a": "\0"}'):
         assert not is_statement(content)
+
+
+@pytest.mark.parametrize(
+    ("said", "hidden"),
+    [
+        (b'"layers":[', b'"Layers": [], "layers":['),
+        (b'"layers":[', b'"layers":[{"mediaType": "application/gzip"}], "layers":['),
+        (b'"layers":[', '"layer\u017f": [], "layers":['.encode()),
+        (b'"config":{', b'"config":{"MediaType": "application/vnd.oci.image.config.v1+json", '),
+    ],
+)
+def test_what_clients_may_read_otherwise_is_not_served(said: bytes, hidden: bytes) -> None:
+    """Go, in which clients are written, takes names without regard to case, and of two the last one."""
+    plain = signing.simply_signed(IMAGE.manifest, KEY, referring=True).manifest.content
+    assert unproven_layers(OCI_MANIFEST, plain) is not None
+    changed = plain.replace(said, hidden)
+    assert changed != plain
+    assert unproven_layers(OCI_MANIFEST, changed) is None
