@@ -259,7 +259,14 @@ def test_sighup_looks_at_once_and_a_bad_pair_changes_nothing(
 def test_a_worker_that_finds_no_certificate_comes_back_later(
     start_tls: StartTls, authority: Authority, live: Certificates
 ) -> None:
-    server = start_tls(workers=2)
+    server, serving = start_tls(workers=2), set()
+
+    def both_serve() -> bool:
+        with RegistryClient(server.url, authority.ca) as client:
+            serving.add(client.request("GET", "/healthz").headers["X-Request-Id"].partition("-")[0])
+        return len(serving) == 2
+
+    wait_until(both_serve, "both workers serve")
     key = live.key.read_bytes()
     live.key.unlink()
     children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
