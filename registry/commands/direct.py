@@ -48,7 +48,9 @@ class DirectClient:
         answer = await operation.run(self._to, asked)
         if operation.method != "GET":
             target = operation.template.format_map(asked.parameters)
-            entry = AuditEntry(time.time(), OPERATOR, "", f"api.{operation.method.lower()}", target, "done")
+            entry = AuditEntry(
+                time.time(), OPERATOR, "", f"{operation.name}.{operation.method.lower()}", target, "done"
+            )
             await self._audit.record(entry)
         return answer
 

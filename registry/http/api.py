@@ -37,7 +37,7 @@ class ApiHandlers:
 
     def routes(self) -> list[Route]:
         served = [
-            Route(operation.method, operation.template, operation.right, self._handler(operation), "api")
+            Route(operation.method, operation.template, operation.right, self._handler(operation), operation.name)
             for operation in self._operations
         ]
         return [*served, Route("GET", f"{BASE}/openapi.json", "none", self.openapi, "api")]

@@ -12,11 +12,7 @@ _LONGEST_TARGET = 400
 _ADMINISTRATION = "/api/"
 
 
-def entry_of(call: Call, status: int, path: str, origin: str, now: float) -> AuditEntry | None:
-    """None for what only reads, for the chunks of an upload, and for the challenge that clients begin with."""
-    result = _result(call, status)
-    if result is None:
-        return None
+def entry_of(call: Call, result: str, path: str, origin: str, now: float) -> AuditEntry:
     what = f"{call.label}.{call.request.method.lower()}"
     return AuditEntry(now, call.actor or ANONYMOUS, origin, what, path[:_LONGEST_TARGET], result, call.id)
 
@@ -26,17 +22,23 @@ def is_of_administration(path: str) -> bool:
     return path.startswith(_ADMINISTRATION)
 
 
-def _result(call: Call, status: int) -> str | None:
+def result_of(call: Call, status: int) -> str | None:
+    """What came of a request, as the log says it.
+
+    None where it says nothing: of what only reads, of the chunks of an upload, and of the challenge that clients begin
+    with.
+    """
+    if status < 400 and call.request.method in _READING and call.label != "token":
+        return None  # most of all requests
     if status in _TOO_LITTLE:
-        nobody_asked = status == 401 and "Authorization" not in call.request.headers and not call.actor
+        is_nobody = call.actor in ("", ANONYMOUS)
+        nobody_asked = status == 401 and is_nobody and "Authorization" not in call.request.headers
         return None if nobody_asked else _TOO_LITTLE[status]
     if status >= 400:
         return None
     if call.label == "token":
         return "done" if call.request.method in ("GET", "POST") else None
-    if call.request.method in _READING or (status in (202, 204) and call.label in ("upload", "uploads")):
-        return None
-    return "done"
+    return None if status in (202, 204) and call.label in ("upload", "uploads") else "done"
 
 
 class NoAudit:

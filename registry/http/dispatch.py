@@ -62,7 +62,8 @@ class Dispatcher:
         try:
             response = await self._answer(call, path)
             status = response.status
-            await self._tell(call, status, path)
+            if (result := auditing.result_of(call, status)) is not None:
+                await self._tell(call, result, path)
             if not call.begun:
                 _add_headers(response, path, call)
                 if request.method != "HEAD":
@@ -86,11 +87,9 @@ class Dispatcher:
                 )
             )
 
-    async def _tell(self, call: Call, status: int, path: str) -> None:
+    async def _tell(self, call: Call, result: str, path: str) -> None:
         origin = client_address(call.request, self._trusted_proxies)
-        entry = auditing.entry_of(call, status, path, origin, time.time())
-        if entry is None:
-            return
+        entry = auditing.entry_of(call, result, path, origin, time.time())
         if auditing.is_of_administration(path):
             await self._audit.record(entry)
         else:

@@ -80,7 +80,8 @@ class AccessGate:
         self._outside = outside
 
     async def admit(self, call: Call, route: Route) -> None:
-        await self._limits.take_address(self._addresses.client(call.request))
+        if self._limits.counts_addresses:
+            await self._limits.take_address(self._addresses.client(call.request))
         if route.right in _NO_RIGHT:
             return
         table = await self._access.table(looks_once=call.request.method in _READING)

@@ -50,9 +50,13 @@ class ClientLimits:
         self._clock = clock
         self._shared = shared
 
+    @property
+    def counts_addresses(self) -> bool:
+        return self._most.address_rate > 0
+
     async def take_address(self, address: str) -> None:
         """Before anybody looks who it is. Raises TooManyRequests."""
-        if self._most.address_rate:
+        if self.counts_addresses:
             await self._take(self._addresses, self._most.address_rate, f"address {address}")
 
     async def take_account(self, name: str) -> None:

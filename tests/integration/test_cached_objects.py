@@ -117,6 +117,7 @@ def test_a_worker_that_is_killed_while_it_fills_takes_nobody_else_with_it(
         pulls = [Pull(shoal, digest) for _ in range(32)]
         for one in pulls:
             one.start()
+            time.sleep(0.02)  # at once, one worker would take them all out of the queue
         wait_until(lambda: any(path.stat().st_size > 3_000_000 for path in cached(shoal)), "half of it is there")
         time.sleep(0.5)
         filler = worker_that_fills(shoal)

@@ -55,8 +55,8 @@ def test_the_audit_log_says_what_the_operator_did(start_shoal: StartShoal) -> No
     lines = "".join(path.read_text() for path in sorted((server.data / "audit").iterdir())).splitlines()
     told = [(entry["who"], entry["what"], entry["target"], entry["result"]) for entry in map(json.loads, lines)]
     assert told == [
-        ("operator", "api.post", "/api/v1/users", "done"),
-        ("operator", "api.put", "/api/v1/grants", "done"),
+        ("operator", "addUser.post", "/api/v1/users", "done"),
+        ("operator", "setGrant.put", "/api/v1/grants", "done"),
     ]
     assert "argon2" not in "".join(lines)
     shoal("audit", "verify")
