@@ -62,3 +62,10 @@ def test_the_address_is_what_the_client_used() -> None:
     assert Addresses("https://r.example/", ()).base(request("::1", Host="[::1]:5000")) == "https://r.example"
     seen = request("127.0.0.2", Host="r.example", X_Forwarded_Proto="https")
     assert Addresses(None, PROXY).base(seen) == "https://r.example"
+
+
+def test_of_several_lines_the_last_one_is_the_proxys() -> None:
+    seen = request("127.0.0.2", X_Forwarded_For="192.0.2.1")
+    lines = (("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http"))
+    seen.headers = CIMultiDict((*seen.headers.items(), *lines))  # type: ignore[misc]
+    assert Addresses(None, PROXY).scheme(seen) == "http"
