@@ -8,6 +8,7 @@ names nobody: which of them is meant is not ours to guess. Groups are the OUs, i
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,6 +40,12 @@ def identity_of(certificate: PeerCertificate | None) -> Identity | None:
     if len(names) != 1 or not names[0].strip() or not names[0].isprintable():
         return None
     return Identity(names[0], tuple(value for kind, value in subject if kind == "organizationalUnitName"))
+
+
+def has_ended(certificate: PeerCertificate | None, now: float) -> bool:
+    """Whether its time is over since the handshake: a connection may be kept for longer. `now`: since the epoch."""
+    until = (certificate or {}).get("notAfter")
+    return until is not None and now > ssl.cert_time_to_seconds(until)
 
 
 def _subject(certificate: PeerCertificate) -> Iterator[tuple[str, str]]:

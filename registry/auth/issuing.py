@@ -79,7 +79,8 @@ class TokenService:
     ) -> IssuedToken:
         signer, now = await self._keys.signer(table), self._clock()
         wanted = granted(table, principal, parse_scopes(scopes))
-        token = self._tokens.issue(signer, principal, wanted, now, self._lifetime)
+        # It has to fit into a header.
+        token = self._tokens.issue(signer, table.with_granted_groups(principal), wanted, now, self._lifetime)
         refresh = ""
         # Whoever a source outside knows shows again what it knows: a job's token ends with the job, and groups change.
         if offline and principal.since is not None:

@@ -14,6 +14,7 @@ from registry.auth.identity import Identity, PasswordSource
 from registry.auth.passwords import MOST_LENGTH, Passwords
 from registry.domain.access import AccessTable, Account, Principal, parse_account
 from registry.domain.clock import Clock
+from registry.domain.networks import network_of
 from registry.domain.throttle import FailedLogins
 from registry.errors import AccessInvalid, TooManyRequests, Unauthorized
 from registry.ports import Access
@@ -52,20 +53,20 @@ class NodeLogins:
         self._under_way: dict[bytes, asyncio.Task[Principal | None]] = {}
 
     async def login(self, name: str, password: str, address: str) -> Principal:
-        now = self._clock()
+        now, client = self._clock(), network_of(address)
         table = await self._access.table()
         account = table.accounts.get(name)
         proof = self._proof(name, password, account)
         known = self._remembered.get(proof)
         if known is not None and now < known[1] and self._is_welcome(known[0], table, by_source=account is None):
             return known[0]
-        if (seconds := self._failures.wait(address, name, now)) > 0:
+        if (seconds := self._failures.wait(client, name, now)) > 0:
             raise TooManyRequests("too many wrong passwords from this address; wait before the next try", seconds)
         found = await self._once(proof, name, password, account)
         if found is None:
-            self._failures.failed(address, name, self._clock())
+            self._failures.failed(client, name, self._clock())
             raise Unauthorized("the name or the password is wrong")
-        self._failures.succeeded(address, name)
+        self._failures.succeeded(client, name)
         self._remember(proof, found)
         return found
 

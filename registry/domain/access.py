@@ -248,6 +248,10 @@ class AccessTable:
         """Whether there is any grant for somebody, so that asking for a list makes sense."""
         return self.is_admin(principal) or any(subject in self._grants for subject in self._subjects(principal))
 
+    def with_granted_groups(self, principal: Principal) -> Principal:
+        """Without the groups that nothing is granted to: a directory may know hundreds of somebody."""
+        return replace(principal, groups=tuple(group for group in principal.groups if f"@{group}" in self._grants))
+
     def groups_of(self, principal: Principal) -> list[str]:
         """The names of all groups that somebody is in."""
         own = {group.removeprefix("@") for group in self._groups_of.get(principal.name, ())}

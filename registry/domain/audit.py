@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+from registry.domain.access import ANONYMOUS
 
 OPERATOR = "operator"
 """What logs call whoever administers on the machine itself; no account can have this name."""
 CHAIN_START = "0" * 64
 _WINDOW = 10.0  # seconds
 _MOST_KEYS = 10_000
+_MOST_TARGETS = 50  # of one client and kind, within a window
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,14 @@ def line(entry: AuditEntry, serial: int, previous: str) -> tuple[str, str]:
     text = json.dumps(fields, separators=(",", ":"), sort_keys=True)
     chain = hashlib.sha256(text.encode()).hexdigest()
     return f'{text[:-1]},"chain":"{chain}"}}', chain
+
+
+def may_be_counted(entry: AuditEntry) -> bool:
+    """Whether a line for many alike says as much: of refusals, and of tokens that anybody gets without a name.
+
+    Whoever could have a line for each of these would soon have pushed the oldest file, and what it says, out.
+    """
+    return entry.result != "done" or (entry.who == ANONYMOUS and entry.what.startswith("token."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +91,25 @@ class Repetitions:
 
     def __init__(self) -> None:
         self._seen: OrderedDict[tuple[str, ...], tuple[AuditEntry, int]] = OrderedDict()
+        self._targets: Counter[tuple[str, ...]] = Counter()
 
     def take(self, entry: AuditEntry) -> AuditEntry | None:
         """What to write for one more refusal now, if anything."""
-        key = (entry.who, entry.origin, entry.what, entry.target, entry.result)
+        by = (entry.who, entry.origin, entry.what, entry.result)
+        key = (*by, entry.target)
+        if key not in self._seen and self._targets[by] >= _MOST_TARGETS:
+            key, entry = (*by, ""), replace(entry, target="")  # names that somebody invents: no line for each
         if key in self._seen:
             first, times = self._seen[key]
             self._seen[key] = first, times + 1
             return None
         if len(self._seen) >= _MOST_KEYS:  # many addresses at once: of these, not each one can be told
-            key = ("", "", entry.what, "", entry.result)
+            key = ("", "", entry.what, entry.result, "")
             first, times = self._seen.get(key, (replace(entry, who="several", origin="several", target=""), 0))
             self._seen[key] = first, times + 1
             return None
         self._seen[key] = entry, 0
+        self._targets[by] += 1
         return entry
 
     def due(self, now: float, *, everything: bool = False) -> Iterator[AuditEntry]:
@@ -102,5 +118,8 @@ class Repetitions:
             if not everything and now - first.time < _WINDOW:
                 continue
             del self._seen[key]
+            self._targets[key[:-1]] -= 1
+            if self._targets[key[:-1]] <= 0:
+                del self._targets[key[:-1]]
             if times:
                 yield replace(first, time=now, times=times)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from registry.auth.client_certificates import identity_of, peer_certificate
+from registry.auth.client_certificates import has_ended, identity_of, peer_certificate
 from registry.auth.foreign_tokens import ForeignTokens
 from registry.auth.logins import Logins, outsider
 from registry.auth.tokens import ACCESS, Tokens
@@ -139,10 +139,13 @@ class AccessGate:
 
     def _certified(self, call: Call, table: AccessTable) -> Principal:
         """Who the certificate says that the client showed in the TLS handshake. Raises Unauthorized."""
-        identity = identity_of(peer_certificate(call.request.transport))
+        certificate = peer_certificate(call.request.transport)
+        identity = identity_of(certificate)
         principal = None if identity is None else outsider(identity)
         if principal is None:
             return NOBODY
+        if has_ended(certificate, self._clock()):
+            raise Unauthorized("the certificate has expired since this connection began")
         if not table.is_current(principal, self._clock()):
             raise Unauthorized("the account of this certificate is disabled")
         return principal

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.domain.clock import Clock
+from registry.domain.networks import network_of
 from registry.domain.rates import Rates
 from registry.errors import TooManyRequests
 
@@ -57,7 +58,7 @@ class ClientLimits:
     async def take_address(self, address: str) -> None:
         """Before anybody looks who it is. Raises TooManyRequests."""
         if self.counts_addresses:
-            await self._take(self._addresses, self._most.address_rate, f"address {address}")
+            await self._take(self._addresses, self._most.address_rate, f"address {network_of(address)}")
 
     async def take_account(self, name: str) -> None:
         """Raises TooManyRequests."""

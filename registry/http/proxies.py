@@ -26,8 +26,11 @@ def is_https(request: web.BaseRequest, trusted: Networks) -> bool:
     """Whether the client speaks HTTPS: to us, or as the last trusted proxy says in X-Forwarded-Proto."""
     if request.secure:
         return True
-    said = request.headers.get("X-Forwarded-Proto", "").rpartition(",")[2].strip().lower()
-    return said == "https" and comes_by_proxy(request, trusted)
+    said = request.headers.getall("X-Forwarded-Proto", ())
+    if not said:
+        return False
+    # A proxy may add a line to what the client wrote.
+    return said[-1].rpartition(",")[2].strip().lower() == "https" and comes_by_proxy(request, trusted)
 
 
 def comes_by_proxy(request: web.BaseRequest, trusted: Networks) -> bool:

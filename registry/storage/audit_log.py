@@ -16,7 +16,7 @@ from pathlib import Path
 
 import structlog
 
-from registry.domain.audit import AuditEntry, Position, Repetitions, follow, line
+from registry.domain.audit import AuditEntry, Position, Repetitions, follow, line, may_be_counted
 from registry.domain.clock import Clock
 from registry.errors import StartupError, StorageFailure
 from registry.storage import files
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 _LARGEST_FILE = 64 * 1024 * 1024
 _MOST_WAITING = 20_000
 _REST = 0.05  # seconds between two batches
+_REST_AFTER_FAILURE = 1.0  # seconds: a full disk is not helped by trying at once, nor by a line of the log each time
 _WAKES_AFTER = 5.0  # seconds
 
 
@@ -59,8 +60,11 @@ def verify(directory: Path) -> Position:
 
 def _beginning(text: str) -> Position:
     """What the first line that is left follows on: older files may have been removed."""
-    fields = json.loads(text)
-    return Position(int(fields["serial"]) - 1, str(fields["previous"]))
+    try:
+        fields = json.loads(text)
+        return Position(int(fields["serial"]) - 1, str(fields["previous"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("no line of an audit log") from error
 
 
 class AuditLog:
@@ -99,8 +103,8 @@ class AuditLog:
         self._thread.shutdown()
 
     def note(self, entry: AuditEntry) -> None:
-        """Soon; refusals that are alike are told once and counted."""
-        found = entry if entry.result == "done" else self._repetitions.take(entry)
+        """Soon; what may be counted is told once of many that are alike."""
+        found = self._repetitions.take(entry) if may_be_counted(entry) else entry
         if found is None:
             return
         if len(self._waiting) >= _MOST_WAITING:
@@ -125,14 +129,17 @@ class AuditLog:
                 async with asyncio.timeout(_WAKES_AFTER):
                     await self._wake.wait()
             self._wake.clear()
-            await self._write()
-            await asyncio.sleep(_REST)
+            succeeded = await self._write()
+            await asyncio.sleep(_REST if succeeded else _REST_AFTER_FAILURE)
 
-    async def _write(self, *, everything: bool = False) -> None:
-        """Write all that waits, and wake those who wait for it."""
+    async def _write(self, *, everything: bool = False) -> bool:
+        """Write all that waits, wake those who wait for it, and say whether it could be written."""
         now = self._clock()
-        self._waiting += self._repetitions.due(now, everything=everything)
-        if self._dropped:
+        due = list(self._repetitions.due(now, everything=everything))
+        room = max(0, _MOST_WAITING - len(self._waiting))  # what a full disk holds up must not fill the memory
+        self._waiting += due[:room]
+        self._dropped += len(due) - len(due[:room])
+        if self._dropped and room > len(due):
             missing = f"{self._dropped} entries that came too fast"
             self._waiting.append(AuditEntry(now, "operator", "", "audit.drop", missing, "done"))
             self._dropped = 0
@@ -149,6 +156,7 @@ class AuditLog:
             succeeded = True
         if durable is not None and not durable.done():
             durable.set_result(succeeded)
+        return succeeded
 
     def _append(self, entries: list[AuditEntry]) -> None:
         position, text = self._position, []
@@ -185,17 +193,14 @@ class AuditLog:
 
 def _last(directory: Path) -> tuple[Path, Position, bool]:
     """The file to go on with, where its chain ends, and whether a line that was cut off had to be taken away."""
-    there = files_of(directory)
-    if not there:
-        return directory / f"{1:012}.ndjson", Position(), False
-    path, content = there[-1], there[-1].read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    texts = whole.decode(errors="replace").splitlines()
-    if not texts:
-        if len(there) == 1:
-            return path, Position(), len(whole) < len(content)
-        raise ValueError(f"{path.name} has no whole line")
-    position = _beginning(texts[-1])
-    return path, follow(position, texts[-1]), len(whole) < len(content)
+    was_cut = False
+    for path in reversed(files_of(directory)):
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if len(whole) < len(content):
+            os.truncate(path, len(whole))
+            was_cut = True
+        if texts := whole.decode(errors="replace").splitlines():
+            return path, follow(_beginning(texts[-1]), texts[-1]), was_cut
+        path.unlink()  # a full disk or a crash left it, just as it was begun
+    return directory / f"{1:012}.ndjson", Position(), was_cut

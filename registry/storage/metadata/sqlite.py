@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ from registry.storage.metadata.rows import Values
 T = TypeVar("T")
 
 FILE_NAME = "shoal.db"
+_OTHERS = 0o007
 
 
 def open_engine(data: Path, *, read_only: bool) -> Engine:
@@ -27,6 +30,8 @@ def open_engine(data: Path, *, read_only: bool) -> Engine:
 
 
 def open_file(file: Path, *, read_only: bool) -> Engine:
+    if not read_only:
+        _keep_from_others(file)
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
         poolclass=StaticPool,
@@ -44,6 +49,17 @@ def open_file(file: Path, *, read_only: bool) -> Engine:
         connection.execute(f"PRAGMA query_only={'ON' if read_only else 'OFF'}")
 
     return engine
+
+
+def _keep_from_others(file: Path) -> None:
+    """The keys that sign and hashes of passwords lie in it. What SQLite makes beside it has the same mode."""
+    with suppress(OSError):  # where we may not, SQLite says what is wrong, or somebody else has set the mode
+        # A file that is there is never opened: closing it would take SQLite's own locks away.
+        with suppress(FileExistsError):
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        for found in (file, Path(f"{file}-wal"), Path(f"{file}-shm")):
+            if found.exists() and (mode := found.stat().st_mode) & _OTHERS:
+                found.chmod(stat.S_IMODE(mode) & ~_OTHERS)
 
 
 def prepare(data: Path, *, may_be_new: bool = True) -> None:

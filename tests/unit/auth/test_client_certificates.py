@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from registry.auth.client_certificates import PeerCertificate, identity_of, peer_certificate
+from registry.auth.client_certificates import PeerCertificate, has_ended, identity_of, peer_certificate
 from registry.auth.identity import Identity
 
 SPIFFE = "spiffe://example.org/ns/build"
@@ -56,3 +56,9 @@ def test_the_certificate_of_a_connection(held: PeerCertificate | None, found: Pe
 
 def test_a_connection_that_has_gone() -> None:
     assert peer_certificate(None) is None
+
+
+def test_it_may_end_while_a_connection_is_kept() -> None:
+    shown = {**certificate(("commonName", "alice")), "notAfter": "Jan  1 00:00:10 1970 GMT"}
+    assert [has_ended(shown, now) for now in (9.0, 10.0, 11.0)] == [False, False, True]
+    assert not has_ended(None, 11.0)

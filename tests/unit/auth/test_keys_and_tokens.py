@@ -235,6 +235,22 @@ async def test_who_is_known_elsewhere_gets_no_refresh_token(node: Node) -> None:
     assert (issued_to_job.who, issued_to_job.refresh) == ("ci", "")
 
 
+async def test_groups_that_nothing_is_granted_to_are_in_no_token(node: Node) -> None:
+    """A directory may know hundreds of somebody, and a token has to fit into a header."""
+
+    class Elsewhere:
+        async def check(self, name: str, password: str) -> Identity | None:
+            return Identity(name, ("devs", *(f"department-{number:03}" for number in range(500))))
+
+    await node.accounts.grant("@devs", "team/**", "pull")
+    logins = NodeLogins(node.access, node.passwords, [Elsewhere()], node.clock)
+    service = TokenService(node.access, logins, Tokens("shoal"), node.ring, node.clock, 300.0)
+    token = (await service.for_password("dora", "x", HERE, ["repository:team/app:pull"], offline=False)).token
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert claims["groups"] == ["devs"]
+    assert claims["access"] == [{"type": "repository", "name": "team/app", "actions": ["pull"]}]
+
+
 async def test_a_token_of_one_use_is_none_of_the_other(node: Node) -> None:
     tokens = Tokens("shoal")
     service = service_of(node, tokens)

@@ -131,3 +131,13 @@ async def test_a_password_beyond_all_measure_costs_no_hash(node: Node) -> None:
     with pytest.raises(Unauthorized):
         await logins_of(node).login("alice", "x" * 100_000, HERE)
     assert node.passwords.compared == 0
+
+
+async def test_one_machine_does_not_guess_from_all_its_addresses(node: Node) -> None:
+    logins = logins_of(node)
+    for number in range(6):
+        with pytest.raises(Unauthorized):
+            await logins.login("alice", "wrong", f"2001:db8::{number}")
+    with pytest.raises(TooManyRequests):
+        await logins.login("alice", "wrong", "2001:db8::6")
+    assert (await logins.login("alice", PASSWORD, "2001:db8:1::1")).name == "alice"

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
-from multidict import CIMultiDict
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from registry.errors import Denied
 from registry.http.addresses import Addresses
@@ -62,3 +62,10 @@ def test_the_address_is_what_the_client_used() -> None:
     assert Addresses("https://r.example/", ()).base(request("::1", Host="[::1]:5000")) == "https://r.example"
     seen = request("127.0.0.2", Host="r.example", X_Forwarded_Proto="https")
     assert Addresses(None, PROXY).base(seen) == "https://r.example"
+
+
+def test_of_several_lines_the_last_one_is_the_proxys() -> None:
+    seen = request("127.0.0.2", X_Forwarded_For="192.0.2.1")
+    lines = (("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http"))
+    seen.headers = CIMultiDictProxy(CIMultiDict((*seen.headers.items(), *lines)))
+    assert Addresses(None, PROXY).scheme(seen) == "http"

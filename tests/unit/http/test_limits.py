@@ -75,3 +75,11 @@ def test_uploads_at_the_same_time() -> None:
         raise AssertionError
     with counted.uploading("ann"), counted.uploading("ann"):
         pass
+
+
+async def test_the_addresses_of_one_machine_are_one() -> None:
+    counted = limits(address_rate=1, burst=1)
+    await counted.take_address("2001:db8::1")
+    with pytest.raises(TooManyRequests, match="address 2001:db8::/64"):
+        await counted.take_address("2001:db8::ffff:2")
+    await counted.take_address("2001:db8:0:1::1")

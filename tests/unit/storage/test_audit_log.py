@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry.domain.audit import AuditEntry
-from registry.errors import StorageFailure
+from registry.errors import StartupError, StorageFailure
 from registry.storage import audit_log
 from registry.storage.audit_log import AuditLog, lines, verify
 
@@ -117,3 +117,43 @@ async def test_a_disk_that_fails_is_told_and_nothing_is_lost(
     await log.record(entry(3))
     assert [found["target"] for found in told(tmp_path / "audit")] == [f"/v2/app/manifests/{n}" for n in (1, 2, 3)]
     verify(tmp_path / "audit")
+
+
+async def test_a_file_that_was_only_begun_is_no_hindrance(log: AuditLog, tmp_path: Path) -> None:
+    """As a disk leaves it that is full just when the next file begins."""
+    await log.record(entry(1))
+    await log.stop()
+    (tmp_path / "audit" / f"{9:012}.ndjson").touch()
+    again = AuditLog(tmp_path / "audit", lambda: 0.0, 10**9)
+    again.start()
+    await again.record(entry(2))
+    await again.stop()
+    assert verify(tmp_path / "audit").serial == 2
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "1", '{"serial":null,"previous":""}'])
+def test_what_is_no_line_is_damage(tmp_path: Path, text: str) -> None:
+    (tmp_path / f"{1:012}.ndjson").write_text(f"{text}\n")
+    with pytest.raises(ValueError, match="no line of an audit log"):
+        verify(tmp_path)
+    with pytest.raises(StartupError, match="no line of an audit log"):
+        AuditLog(tmp_path, lambda: 0.0, 10**9)
+
+
+async def test_nobody_pushes_out_what_is_written_with_names_that_are_invented(log: AuditLog, tmp_path: Path) -> None:
+    for number in range(1000):
+        log.note(entry(number, "denied"))
+    await log.stop()
+    found = told(tmp_path / "audit")
+    assert len(found) < 60
+    assert sum(int(str(line["times"])) for line in found) == 1000
+
+
+async def test_tokens_for_nobody_are_counted(log: AuditLog, tmp_path: Path) -> None:
+    for who in ("anonymous", "ann"):
+        for _ in range(10):
+            log.note(AuditEntry(1000.0, who, "192.0.2.1", "token.get", "/auth/token", "done"))
+    await log.stop()
+    found = told(tmp_path / "audit")
+    assert [line["times"] for line in found if line["who"] == "anonymous"] == [1, 9]
+    assert sum(line["who"] == "ann" for line in found) == 10
