@@ -55,8 +55,9 @@ def _within(text: str, networks: Networks) -> bool:
 
 
 def _is_address(text: str) -> bool:
+    """With a zone (`fe80::1%…`) it is none: Python takes any text for one, and addresses are written into logs."""
     try:
         ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text

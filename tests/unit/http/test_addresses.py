@@ -69,3 +69,8 @@ def test_of_several_lines_the_last_one_is_the_proxys() -> None:
     lines = (("X-Forwarded-Proto", "https"), ("X-Forwarded-Proto", "http"))
     seen.headers = CIMultiDictProxy(CIMultiDict((*seen.headers.items(), *lines)))
     assert Addresses(None, PROXY).scheme(seen) == "http"
+
+
+@pytest.mark.parametrize("said", ["::1%any text", "2001:db8::1%\udcff", "nobody", ""])
+def test_what_a_proxy_sends_on_that_is_no_address_is_not_the_client(said: str) -> None:
+    assert Addresses(None, PROXY).client(request("127.0.0.2", X_Forwarded_For=said)) == "127.0.0.2"
