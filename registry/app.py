@@ -41,7 +41,7 @@ from registry.wiring import database_of, refuse_unnamed_bucket
 log = structlog.get_logger(__name__)
 
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
-_FIXED_SECTIONS = ("data", "tls", "database", "redis")
+_FIXED_SECTIONS = ("data", "tls", "database", "redis", "auth", "audit")
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:

@@ -21,7 +21,7 @@ from registry.domain.changes import (
 from registry.domain.events import JournalEvent
 from registry.errors import RegistryError
 from tests.contracts.adapters import Metadata
-from tests.contracts.test_metadata import OTHER, REPO, parsed, push, put
+from tests.contracts.pushing import OTHER, REPO, parsed, push, put
 from tests.harness.content import Blob, small_image
 
 
