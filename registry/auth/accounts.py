@@ -142,12 +142,6 @@ class AccountService:
 
         return await self._change(name, kind, changed)
 
-    async def disable(self, name: str, *, is_disabled: bool) -> None:
-        await self.change(name, is_disabled=is_disabled)
-
-    async def set_admin(self, name: str, *, is_admin: bool) -> None:
-        await self.change(name, is_admin=is_admin)
-
     async def delete(self, name: str, kind: str | None = None) -> None:
         """The account with its grants and memberships: one of the same name begins with nothing.
 

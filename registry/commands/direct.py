@@ -14,7 +14,7 @@ from registry.api.operation import Administration, Answer, Asked, Operation, rea
 from registry.commands.client import NOTHING, Client
 from registry.commands.offline import administered, held
 from registry.config import Settings
-from registry.domain.audit import OPERATOR, AuditEntry
+from registry.domain.audit import OPERATOR, AuditEntry, action
 from registry.errors import RegistryError, StartupError
 from registry.ports import Audit
 
@@ -48,10 +48,8 @@ class DirectClient:
         answer = await operation.run(self._to, asked)
         if operation.method != "GET":
             target = operation.template.format_map(asked.parameters)
-            entry = AuditEntry(
-                time.time(), OPERATOR, "", f"{operation.name}.{operation.method.lower()}", target, "done"
-            )
-            await self._audit.record(entry)
+            what = action(operation.name, operation.method)
+            await self._audit.record(AuditEntry(time.time(), OPERATOR, "", what, target, "done"))
         return answer
 
 

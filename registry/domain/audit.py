@@ -28,7 +28,7 @@ _MOST_TARGETS = 50  # of one client and kind, within a window
 class AuditEntry:
     """One thing that happened. `who`: an account, "anonymous", "unknown" (a name that is no account's) or "operator".
 
-    `origin`: the client's address. `what`: such as manifest.put, login, user.add. `target`: what it was done to.
+    `origin`: the client's address. `what`: an `action`, such as manifest.put or addUser.post. `target`: what it was done to.
     `result`: done or refused, or the status of another refusal. `times`: so often within some seconds.
     """
 
@@ -40,6 +40,11 @@ class AuditEntry:
     result: str
     request: str = ""
     times: int = 1
+
+
+def action(label: str, method: str) -> str:
+    """The word for what was done: the label of a route, or the name of an operation, with the method."""
+    return f"{label}.{method.lower()}"
 
 
 def line(entry: AuditEntry, serial: int, previous: str) -> tuple[str, str]:

@@ -36,8 +36,3 @@ def fits(pattern: str, repository: str) -> bool:
     if "*" not in pattern:
         return pattern == repository
     return _compiled(pattern).fullmatch(repository) is not None
-
-
-def prefix_of(pattern: str) -> str:
-    """What every name begins with that fits."""
-    return pattern.partition("*")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from registry.domain.access import ANONYMOUS
-from registry.domain.audit import AuditEntry
+from registry.domain.audit import AuditEntry, action
 from registry.http.router import Call
 
 _READING = ("GET", "HEAD")
@@ -13,8 +13,8 @@ _ADMINISTRATION = "/api/"
 
 
 def entry_of(call: Call, result: str, path: str, origin: str, now: float) -> AuditEntry:
-    what = f"{call.label}.{call.request.method.lower()}"
-    return AuditEntry(now, call.actor or ANONYMOUS, origin, what, path[:_LONGEST_TARGET], result, call.id)
+    what, target = action(call.label, call.request.method), path[:_LONGEST_TARGET]
+    return AuditEntry(now, call.actor or ANONYMOUS, origin, what, target, result, call.id)
 
 
 def is_of_administration(path: str) -> bool:
@@ -42,7 +42,7 @@ def result_of(call: Call, status: int) -> str | None:
 
 
 class NoAudit:
-    """Where there is no audit log: of tests, and of the listener of metrics."""
+    """Audit of a node that writes nothing down; for tests of what stands before it."""
 
     def note(self, entry: AuditEntry) -> None:
         pass

@@ -52,7 +52,7 @@ class Outside:
 
 
 class OpenGate:
-    """The gate of what has no accounts: of metrics by themselves, and of tests."""
+    """The gate of a registry that never has accounts; for tests of what stands behind it."""
 
     async def admit(self, call: Call, route: Route) -> None:
         call.visitor = OPEN

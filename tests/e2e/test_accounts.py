@@ -272,7 +272,7 @@ def test_an_account_that_is_disabled_during_a_pull(guarded: ShoalServer) -> None
         answer = client.request("GET", path, want=200, stream=True)
         begun = answer.raw.read(100_000)
 
-        Hooks(guarded).accounts("disable", "leaving", is_disabled=True)
+        Hooks(guarded).accounts("change", "leaving", is_disabled=True)
 
         assert begun + answer.raw.read() == item.layers[0].content
         client.request("GET", path, want=401)

@@ -86,7 +86,7 @@ def with_accounts(
             for subject, pattern, rights in grants:
                 await node.accounts.grant(subject, pattern, rights)
             for name in disabled:
-                await node.accounts.disable(name, is_disabled=True)
+                await node.accounts.change(name, is_disabled=True)
             await node.keys.rotate_if_due()
 
     with held(settings, may_be_new=True):

@@ -73,12 +73,12 @@ def test_an_expired_token_is_for_its_own_scope(town: Town) -> None:
 
 
 def disable(hooks: Hooks, name: str) -> None:
-    hooks.accounts("disable", name, is_disabled=True)
+    hooks.accounts("change", name, is_disabled=True)
 
 
 def disable_and_enable(hooks: Hooks, name: str) -> None:
     disable(hooks, name)
-    hooks.accounts("disable", name, is_disabled=False)
+    hooks.accounts("change", name, is_disabled=False)
 
 
 def change_the_password(hooks: Hooks, name: str) -> None:
