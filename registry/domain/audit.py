@@ -28,8 +28,8 @@ _MOST_TARGETS = 50  # of one client and kind, within a window
 class AuditEntry:
     """One thing that happened. `who`: an account, "anonymous", "unknown" (a name that is no account's) or "operator".
 
-    `origin`: the client's address. `what`: an `action`, such as manifest.put or addUser.post; `target`: what that was done
-    to. `result`: done or refused, or the status of another refusal. `times`: so often within some seconds.
+    `origin`: the client's address. `what`: an `action`, such as manifest.put or addUser.post, and `target` what it was
+    done to. `result`: done or refused, or the status of another refusal. `times`: so often within some seconds.
     """
 
     time: float

@@ -22,9 +22,8 @@ def refuse_open_door(settings: Settings, table: AccessTable) -> None:
     """Raise StartupError if others than this machine could connect, nobody can log in and nobody said that all may."""
     if not table.is_empty or has_people(settings.auth) or not is_kept_shut(settings):
         return
-    open_to_others = next(address for address in settings.server.listen if not address.is_loopback)
     raise StartupError(
-        f"server.listen: {open_to_others} can be reached from other machines, and there are no accounts: "
+        f"{_way_in(settings)}, and there are no accounts: "
         f"make the first with `{first_account(settings)}`, listen on 127.0.0.1, or let everybody push and delete "
         "with --allow-anonymous (server.allow_anonymous = true, SHOAL_SERVER__ALLOW_ANONYMOUS=true)"
     )
@@ -37,7 +36,19 @@ def has_people(settings: AuthSettings) -> bool:
 
 def is_kept_shut(settings: Settings) -> bool:
     """Whether a registry without accounts lets nobody in, as others could: it does not open with the last deletion."""
-    return not settings.is_loopback and not settings.server.allow_anonymous
+    return _way_in(settings) != "" and not settings.server.allow_anonymous
+
+
+def _way_in(settings: Settings) -> str:
+    """How others than this machine get here, "" where they do not: a proxy on this machine lets in whom it likes."""
+    for address in settings.server.listen:
+        if not address.is_loopback:
+            return f"server.listen: {address} can be reached from other machines"
+    if settings.server.public_url:
+        return f"server.public_url: clients come by {settings.server.public_url}"
+    if settings.server.trusted_proxies:
+        return "server.trusted_proxies: clients come by a proxy"
+    return ""
 
 
 def first_account(settings: Settings) -> str:
@@ -62,9 +73,8 @@ def greet(settings: Settings, addresses: Sequence[Address], *, is_open: bool) ->
         log.warning("collect.grace is short: a push that takes longer can lose its blobs", grace=settings.collect.grace)
     if not is_open and settings.server.allow_anonymous:
         log.warning("allow_anonymous has no effect, as people log in here: see `shoal grant set anonymous`")
-    beyond = [str(address) for address in addresses if not address.is_loopback]
-    if is_open and beyond:
-        log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", listen=", ".join(beyond))
+    if is_open and (way_in := _way_in(settings)):
+        log.warning("everybody who can connect may push, pull and delete (allow_anonymous)", open=way_in)
 
 
 def _is_any(host: str) -> bool:

@@ -22,7 +22,7 @@ def test_without_public_url_addresses_are_relative(client: RegistryClient, repo:
 
 
 def test_with_public_url_addresses_are_below_it(start_shoal: StartShoal) -> None:
-    server = start_shoal(settings={"server": {"public_url": PUBLIC}})
+    server = start_shoal(settings={"server": {"public_url": PUBLIC, "allow_anonymous": True}})
     with RegistryClient(server.url) as client:
         item = small_image()
         started = client.request("POST", "/v2/repo/blobs/uploads/", want=202).headers["Location"]
@@ -54,7 +54,9 @@ def test_with_public_url_addresses_are_below_it(start_shoal: StartShoal) -> None
     ],
 )
 def test_the_client_in_the_log(start_shoal: StartShoal, trusted: list[str], forwarded: str, logged: str) -> None:
-    server = start_shoal(settings={"server": {"trusted_proxies": trusted}, "log": {"format": "json"}})
+    server = start_shoal(
+        settings={"server": {"trusted_proxies": trusted, "allow_anonymous": True}, "log": {"format": "json"}}
+    )
     marker = digest_of(forwarded.encode())
     with RegistryClient(server.url) as client:
         client.request("GET", f"/v2/marked/blobs/{marker}", headers={"X-Forwarded-For": forwarded}, want=404)

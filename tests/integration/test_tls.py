@@ -122,7 +122,7 @@ def test_what_is_no_http_is_told_to_stay_as_well(shared: ShoalServer, authority:
 
 def test_behind_a_proxy_only_a_trusted_one_says_https(start_shoal: StartShoal) -> None:
     for trusted, said in ((["127.0.0.0/8"], YEAR), (["10.0.0.0/8"], None)):
-        server = start_shoal(settings={"server": {"trusted_proxies": trusted}})
+        server = start_shoal(settings={"server": {"trusted_proxies": trusted, "allow_anonymous": True}})
         with RegistryClient(server.url) as client:
             digest = client.push_blob("a", b"blob")
             for path in ("/v2/", f"/v2/a/blobs/{digest}"):

@@ -269,7 +269,7 @@ def test_where_a_challenge_sends_clients(town: Town, headers: dict[str, str], re
 
 
 def test_a_public_address_is_what_every_challenge_names(start_shoal: StartShoal) -> None:
-    server = start_shoal(settings={"server": {"public_url": "https://registry.example"}})
+    server = start_shoal(settings={"server": {"public_url": "https://registry.example", "allow_anonymous": True}})
     server.stop()
     with_accounts(server.data)
     server.start()

@@ -26,6 +26,19 @@ def test_of_several_addresses_the_one_is_named_that_others_can_reach() -> None:
         refuse_open_door(settings, AccessTable())
 
 
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"server.public_url": "https://registry.example"}, "public_url: clients come by https://registry.example"),
+        ({"server.trusted_proxies": ["127.0.0.1/32"]}, "trusted_proxies: clients come by a proxy"),
+    ],
+)
+def test_a_proxy_on_this_machine_lets_others_in(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(StartupError, match=told):
+        refuse_open_door(load(None, settings), AccessTable())
+    refuse_open_door(load(None, {**settings, "server.allow_anonymous": True}), AccessTable())
+
+
 def test_what_is_no_open_door() -> None:
     with_accounts = AccessTable()
     with_accounts.put(Account("alice"))
