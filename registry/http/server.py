@@ -20,6 +20,7 @@ Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 _READ_BUFFER = 256 * 1024
 _TCP_USER_TIMEOUT = 18  # linux/tcp.h; milliseconds that sent bytes may stay unacknowledged
 _LONGEST_STALL = 2**31 - 1
+_GOODBYE = 5.0  # seconds that clients may take to see the end of a connection, once all is answered
 
 
 class Connection(RequestHandler):
@@ -90,6 +91,8 @@ class Listener(web.Server):
         self._busy: set[RequestHandler] = set()
         self._draining = False
         self._idle = asyncio.Event()
+        self._open: set[RequestHandler] = set()
+        self._gone = asyncio.Event()
         self._max_connections = max_connections
         self._stall_milliseconds = min(int(stall_timeout * 1000), _LONGEST_STALL)
 
@@ -108,6 +111,8 @@ class Listener(web.Server):
 
     async def drain(self, timeout: float) -> None:
         """Close connections as they become idle; after `timeout` seconds close the rest too."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + timeout
         self._draining = True
         for connection in self.connections:
             if connection not in self._busy:
@@ -116,6 +121,11 @@ class Listener(web.Server):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), timeout)
         await self.shutdown(1.0)
+        # What was written may be on its way yet, in the buffers of connections that are closing.
+        if self._open:
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(deadline, loop.time() + _GOODBYE)):
+                    await self._gone.wait()
 
     @property
     def is_full(self) -> bool:
@@ -131,7 +141,14 @@ class Listener(web.Server):
 
     def connection_made(self, handler: RequestHandler, transport: Any) -> None:
         super().connection_made(handler, transport)
+        self._open.add(handler)
         connection = transport.get_extra_info("socket")
         if connection is not None and connection.family != socket.AF_UNIX:
             with suppress(OSError):
                 connection.setsockopt(socket.IPPROTO_TCP, _TCP_USER_TIMEOUT, self._stall_milliseconds)
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._open.discard(handler)
+        if self._draining and not self._open:
+            self._gone.set()

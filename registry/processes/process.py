@@ -164,7 +164,8 @@ class Process:
 
     def door(self, listener: Listener) -> TlsDoor | None:
         """How clients get in by TLS; None where they connect without it."""
-        return TlsDoor(listener, self.tls, self.settings.server.idle_timeout) if self.tls else None
+        server = self.settings.server
+        return TlsDoor(listener, self.tls, server.idle_timeout, server.body_timeout) if self.tls else None
 
     def metrics_listener(self, parts: NodeParts) -> Listener:
         return self.listener(self._system(parts.changes).metrics_routes(), parts)

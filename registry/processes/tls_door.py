@@ -16,7 +16,6 @@ from registry.processes.tls import Tls
 log = structlog.get_logger(__name__)
 
 _HANDSHAKE = 10.0  # seconds, from the connection to the end of the handshake
-_SHUTDOWN = 5.0  # seconds for the other side's goodbye
 _TLS_HANDSHAKE = 22  # the first byte of every connection (RFC 8446, section 5.1)
 _ROOM_AGAIN = 1.0  # seconds
 _TELL_EVERY = 10.0  # seconds between two lines of the log
@@ -35,13 +34,16 @@ class TlsDoor:
     server takes one context for all its life, does not count them, and cuts who speaks plain HTTP without a word.
     """
 
-    def __init__(self, listener: Listener, tls: Tls, idle_timeout: float) -> None:
+    def __init__(self, listener: Listener, tls: Tls, idle_timeout: float, stall_timeout: float) -> None:
+        """`stall_timeout`: seconds that a client may leave sent bytes unread. asyncio drops what a closing connection
+        has to send yet when the other side's goodbye is that late."""
         self._listener = listener
         self._tls = tls
         self._patience = min(_HANDSHAKE, idle_timeout)
         self._sockets: list[socket.socket] = []
         self._accepting: list[asyncio.Task[None]] = []
         self._greeting: set[asyncio.Task[None]] = set()
+        self._stall_timeout = stall_timeout
         self._failures = _Failures()
 
     def open(self, sockets: Sequence[socket.socket]) -> None:
@@ -92,7 +94,7 @@ class TlsDoor:
                 connection,
                 ssl=self._tls.context(),
                 ssl_handshake_timeout=max(0.1, deadline - loop.time()),
-                ssl_shutdown_timeout=_SHUTDOWN,
+                ssl_shutdown_timeout=self._stall_timeout,
             )
         except OSError as error:  # ssl.SSLError and TimeoutError are such
             self._failures.tell(error)
