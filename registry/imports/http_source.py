@@ -19,7 +19,6 @@ from registry.imports.ports import Body, DamagedError, NotThereError, RawManifes
 # All by name: docker-registry converts what a client does not name.
 _ACCEPT = ", ".join((*IMAGE_TYPES, *INDEX_TYPES, OCI_ARTIFACT, *SCHEMA_1, "*/*;q=0.1"))
 _CATALOG = "_catalog"
-_READ_SIZE = 1024 * 1024
 _MOST_OF_A_LIST = 64 * 1024 * 1024  # some registries give all their repositories on one page
 _BREAKS = 5
 _TRIES = 4
@@ -122,7 +121,8 @@ class HttpSource:
         async with self._session.open("GET", path, area=repository, headers=headers) as response:
             await check(response, "the blob", 206 if start else 200, 200)
             behind = start if response.status == 200 else 0  # a registry without ranges gives all of it again
-            async for chunk in response.content.iter_chunked(_READ_SIZE):
+            # Not by chunks of a size: the client library would hold as much back, and a break loses what it holds.
+            async for chunk in response.content.iter_any():
                 wanted = chunk[behind:]
                 behind -= len(chunk) - len(wanted)
                 if wanted:
