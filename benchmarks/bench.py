@@ -83,7 +83,9 @@ class Bench:
                 self._progress.advance(task)
         self._progress.remove_task(task)
         row = make_row(name, unit, goal, values, other.name if other else None, others)
-        self._progress.console.print(f"{row.name}: {shown(row.value)} {row.unit}", highlight=False, soft_wrap=True)
+        beside = "" if row.ratio is None else f", {row.ratio:.2f} x {row.peer}"
+        line = f"{row.name}: {shown(row.value)} {row.unit}{beside}"
+        self._progress.console.print(line, highlight=False, soft_wrap=True)
         if row.met is False and self._profiler is not None:
             self._profile(self._profiler, row, ours)
         return row
@@ -119,8 +121,8 @@ class Bench:
         self, data: Path | None = None, workers: int = 1, environment: Mapping[str, str] | None = None
     ) -> Iterator[Server]:
         """Ourselves, on empty data where none are given; `environment` is added."""
-        with self.directory() as scratch:
-            settings = {**self.places.ours(), **(environment or {})}
+        with self.directory() as scratch, self.places.ours() as place:
+            settings = {**place, **(environment or {})}
             with processes.shoal(data or scratch / "data", scratch / "log", workers, settings) as server:
                 yield server
 
@@ -128,7 +130,7 @@ class Bench:
     def _fresh_peer(self, name: str) -> Iterator[Server]:
         with self.directory() as scratch:
             data = scratch / "data"
-            with processes.peer(name, data, scratch / "log", self.places.peers(data)) as server:
+            with self.places.peers(data) as place, processes.peer(name, data, scratch / "log", place) as server:
                 yield server
 
     @contextmanager

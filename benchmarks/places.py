@@ -9,7 +9,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,13 +25,13 @@ _PART = 8 * MIB
 
 
 class Places(Protocol):
-    """Gives each run of a contestant a place of its own."""
+    """Gives each run of a contestant a place of its own, which goes when the run ends."""
 
-    def ours(self) -> Mapping[str, str]:
+    def ours(self) -> AbstractContextManager[Mapping[str, str]]:
         """The environment of Shoal."""
         ...
 
-    def peers(self, data: Path) -> Mapping[str, object]:
+    def peers(self, data: Path) -> AbstractContextManager[Mapping[str, object]]:
         """The section "storage" of docker-registry."""
         ...
 
@@ -39,11 +39,11 @@ class Places(Protocol):
 class OnDisk:
     """Files in a directory."""
 
-    def ours(self) -> Mapping[str, str]:
-        return {}
+    def ours(self) -> AbstractContextManager[Mapping[str, str]]:
+        return nullcontext({})
 
-    def peers(self, data: Path) -> Mapping[str, object]:
-        return {"filesystem": {"rootdirectory": str(data)}}
+    def peers(self, data: Path) -> AbstractContextManager[Mapping[str, object]]:
+        return nullcontext({"filesystem": {"rootdirectory": str(data)}})
 
 
 def _bucket_names() -> Iterator[str]:
@@ -62,55 +62,68 @@ class ObjectStore:
     redirect: bool = False
     _names: Iterator[str] = field(default_factory=_bucket_names)
 
-    def ours(self) -> Mapping[str, str]:
-        return {
-            "SHOAL_STORAGE__KIND": "s3",
-            "SHOAL_STORAGE__ENDPOINT": self.endpoint,
-            "SHOAL_STORAGE__BUCKET": self._bucket(),
-            "SHOAL_STORAGE__ACCESS_KEY": self.access_key,
-            "SHOAL_STORAGE__SECRET_KEY": self.secret_key,
-            "SHOAL_STORAGE__REDIRECT": "always" if self.redirect else "never",
-        }
+    @contextmanager
+    def ours(self) -> Iterator[Mapping[str, str]]:
+        with self._bucket() as bucket:
+            yield {
+                "SHOAL_STORAGE__KIND": "s3",
+                "SHOAL_STORAGE__ENDPOINT": self.endpoint,
+                "SHOAL_STORAGE__BUCKET": bucket,
+                "SHOAL_STORAGE__ACCESS_KEY": self.access_key,
+                "SHOAL_STORAGE__SECRET_KEY": self.secret_key,
+                "SHOAL_STORAGE__REDIRECT": "always" if self.redirect else "never",
+            }
 
-    def peers(self, data: Path) -> Mapping[str, object]:
-        return {
-            "s3": {
-                "accesskey": self.access_key,
-                "secretkey": self.secret_key,
-                "region": _REGION,
-                "regionendpoint": self.endpoint,
-                "bucket": self._bucket(),
-                "secure": False,
-                "v4auth": True,
-                "forcepathstyle": True,
-                "chunksize": 10 * MIB,
-                "rootdirectory": f"/{data.parent.name}",
-            },
-            "redirect": {"disable": not self.redirect},
-        }
+    @contextmanager
+    def peers(self, data: Path) -> Iterator[Mapping[str, object]]:
+        with self._bucket() as bucket:
+            yield {
+                "s3": {
+                    "accesskey": self.access_key,
+                    "secretkey": self.secret_key,
+                    "region": _REGION,
+                    "regionendpoint": self.endpoint,
+                    "bucket": bucket,
+                    "secure": False,
+                    "v4auth": True,
+                    "forcepathstyle": True,
+                    "chunksize": 10 * MIB,
+                    "rootdirectory": f"/{data.parent.name}",
+                },
+                "redirect": {"disable": not self.redirect},
+            }
 
     def upload_rate(self, file: Path) -> float:
         """MB/s of boto3 alone, with parts of the size that Shoal's have and as many at a time."""
         from boto3.s3.transfer import TransferConfig
 
         parts = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, max_concurrency=3)
-        bucket, started = self._bucket(), time.monotonic()
-        self._client().upload_file(str(file), bucket, "layer", Config=parts)
-        return file.stat().st_size / MB / (time.monotonic() - started)
+        with self._bucket() as bucket:
+            started = time.monotonic()
+            self._client().upload_file(str(file), bucket, "layer", Config=parts)
+            return file.stat().st_size / MB / (time.monotonic() - started)
 
     def answers(self) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
-            self._bucket()
+            self._client().list_buckets()
         except (BotoCoreError, ClientError):
             return False
         return True
 
-    def _bucket(self) -> str:
-        name = next(self._names)
-        self._client().create_bucket(Bucket=name)
-        return name
+    @contextmanager
+    def _bucket(self) -> Iterator[str]:
+        """It goes with the run: SeaweedFS gives each bucket volumes of its own, and has a bound on them."""
+        name, client = next(self._names), self._client()
+        client.create_bucket(Bucket=name)
+        try:
+            yield name
+        finally:
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=name):
+                for found in page.get("Contents", ()):
+                    client.delete_object(Bucket=name, Key=found["Key"])
+            client.delete_bucket(Bucket=name)
 
     def _client(self) -> Any:
         import boto3

@@ -42,7 +42,11 @@ class Visitor:
         return found if self.scopes is None else found & self.scopes.get(repository, frozenset())
 
     def may(self, right: str, repository: str) -> bool:
-        return right in self.rights(repository)
+        if self.is_open or self.is_foreign:
+            return right in self.rights(repository)
+        # as `rights` says it, without a set of them: every request comes by here
+        in_scope = self.scopes is None or right in self.scopes.get(repository, ())
+        return in_scope and right in self.table.rights(self.principal, repository)
 
     def may_list(self, repository: str) -> bool:
         """Whether a list of repositories shows this one; a token for the catalog needs no scope for each of them."""

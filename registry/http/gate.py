@@ -7,7 +7,6 @@ answers as what does not exist.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -90,24 +89,23 @@ class AccessGate:
                 raise Denied("there are no accounts: make the first on the server, with shoal user add NAME --admin")
             call.visitor = OPEN
             return
-        challenge = self._challenge(call, route)
         try:
             call.visitor = visitor = await self._visitor(call, table)
         except Unauthorized as error:
-            raise Unauthorized(error.message, challenge(error="invalid_token")) from error
+            raise Unauthorized(error.message, self._challenge(call, route, "invalid_token")) from error
         call.actor = visitor.principal.name
-        if not visitor.principal.is_anonymous:
+        if self._limits.counts_accounts and not visitor.principal.is_anonymous:
             await self._limits.take_account(call.actor)
         if visitor.has_expired and not route.outlives_token:
-            raise Unauthorized("the token has expired", challenge(error="invalid_token"))
+            raise Unauthorized("the token has expired", self._challenge(call, route, "invalid_token"))
         if not _is_enough(visitor, call, route):
-            raise self._refusal(visitor, challenge)
+            raise self._refusal(visitor, call, route)
 
-    def _refusal(self, visitor: Visitor, challenge: Callable[..., str]) -> Unauthorized | Denied:
+    def _refusal(self, visitor: Visitor, call: Call, route: Route) -> Unauthorized | Denied:
         if visitor.principal.is_anonymous:
-            return Unauthorized("authentication required", challenge())
+            return Unauthorized("authentication required", self._challenge(call, route))
         if visitor.scopes is not None:
-            return Unauthorized("the token does not go that far", challenge(error="insufficient_scope"))
+            return Unauthorized("the token does not go that far", self._challenge(call, route, "insufficient_scope"))
         return Denied("this account has no right to do that, or there is no such repository")
 
     async def _visitor(self, call: Call, table: AccessTable) -> Visitor:
@@ -157,16 +155,12 @@ class AccessGate:
         scopes = {**access.repositories, **({CATALOG: frozenset({"*"})} if access.catalogue else {})}
         return Visitor(Principal(access.name or ANONYMOUS), table, scopes, is_foreign=True)
 
-    def _challenge(self, call: Call, route: Route) -> Callable[..., str]:
+    def _challenge(self, call: Call, route: Route, error: str = "") -> str:
         """The header WWW-Authenticate, which says where tokens come from and which scope is needed."""
-
-        def made(error: str = "") -> str:
-            realm = self._outside.realm or f"{self._addresses.base(call.request)}/auth/token"
-            service = self._outside.service or self._tokens.service
-            fields = {"realm": realm, "service": service, "scope": _scope(call, route), "error": error}
-            return "Bearer " + ",".join(f'{name}="{value}"' for name, value in fields.items() if value)
-
-        return made
+        realm = self._outside.realm or f"{self._addresses.base(call.request)}/auth/token"
+        service = self._outside.service or self._tokens.service
+        fields = {"realm": realm, "service": service, "scope": _scope(call, route), "error": error}
+        return "Bearer " + ",".join(f'{name}="{value}"' for name, value in fields.items() if value)
 
 
 def _is_enough(visitor: Visitor, call: Call, route: Route) -> bool:

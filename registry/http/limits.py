@@ -55,6 +55,10 @@ class ClientLimits:
     def counts_addresses(self) -> bool:
         return self._most.address_rate > 0
 
+    @property
+    def counts_accounts(self) -> bool:
+        return self._most.account_rate > 0
+
     async def take_address(self, address: str) -> None:
         """Before anybody looks who it is. Raises TooManyRequests."""
         if self.counts_addresses:
@@ -62,7 +66,7 @@ class ClientLimits:
 
     async def take_account(self, name: str) -> None:
         """Raises TooManyRequests."""
-        if self._most.account_rate:
+        if self.counts_accounts:
             await self._take(self._accounts, self._most.account_rate, f"account {name}")
 
     @contextmanager

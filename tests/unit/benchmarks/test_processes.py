@@ -30,8 +30,11 @@ def test_peer_keeps_an_access_log_and_metrics(tmp_path: Path) -> None:
     assert name is not None
     assert name.startswith("docker-registry 2.")
     data = tmp_path / "data"
-    peer = processes.peer(name, data, tmp_path / "log", OnDisk().peers(data))
-    with peer as server, Connection(server.port) as connection:
+    with (
+        OnDisk().peers(data) as place,
+        processes.peer(name, data, tmp_path / "log", place) as server,
+        Connection(server.port) as connection,
+    ):
         assert connection.request("GET", "/v2/").status == 200
     assert '"GET /v2/ HTTP/1.1" 200' in (tmp_path / "log").read_text()
 
