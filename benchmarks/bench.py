@@ -56,8 +56,8 @@ class Bench:
     ) -> None:
         self.plan = plan
         self.places = places or OnDisk()
+        self.peer = peer
         self._folder = folder
-        self._peer = peer
         self._profiler = profiler
         self._progress = progress
 
@@ -92,12 +92,12 @@ class Bench:
 
     def placed(self, places: Places) -> Bench:
         """The same with blobs elsewhere; it has no layers of its own, which would overwrite ours."""
-        return Bench(self.plan, self._folder, self._peer, self._profiler, self._progress, places)
+        return Bench(self.plan, self._folder, self.peer, self._profiler, self._progress, places)
 
     def fresh(self, load: Load) -> Sides:
         """Both contestants, each run on a new process with empty data."""
         ours = Side("Shoal", self.shoal, load)
-        return ours, None if self._peer is None else Side(self._peer, partial(self._fresh_peer, self._peer), load)
+        return ours, None if self.peer is None else Side(self.peer, partial(self._fresh_peer, self.peer), load)
 
     @contextmanager
     def standing(self, prepare: Callable[[Server], None], workers: int = 1) -> Iterator[Callable[[Load], Sides]]:
@@ -105,7 +105,7 @@ class Bench:
         with ExitStack() as running:
             ours = running.enter_context(self.shoal(workers=workers))
             prepare(ours)
-            peer = None if self._peer is None else running.enter_context(self._fresh_peer(self._peer))
+            peer = None if self.peer is None else running.enter_context(self._fresh_peer(self.peer))
             if peer is not None:
                 prepare(peer)
 

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from benchmarks import processes, profile
 from benchmarks.bench import Bench, progress_on
-from benchmarks.load import wrk
+from benchmarks.load import curl, wrk
 from benchmarks.load.http import LoadError
 from benchmarks.places import STORE_PROGRAM, ObjectStore, OnDisk, Places, object_store, store_program
 from benchmarks.plan import FULL, MIB, QUICK, Plan, size_text
@@ -94,8 +94,8 @@ def registry(**options: Any) -> None:
 @bench.command()
 @_options(ACCESS)
 def access(**options: Any) -> None:
-    """What it costs that a registry is private: tokens, decisions, and others who guess passwords."""
-    _measure(ACCESS, lambda _folder: nullcontext(OnDisk()), **{**options, "with_peer": False})
+    """What it costs that a registry is private: tokens, decisions, others who guess passwords, and TLS."""
+    _measure(ACCESS, lambda _folder: nullcontext(OnDisk()), **options)
 
 
 @bench.command()
@@ -171,6 +171,8 @@ def _conditions(data_dir: Path) -> str:
 
 def _check_programs(names: Sequence[str]) -> None:
     needing = {"manifests", "redirects", "databases", "tokens", "pulls", "guesses"}.intersection(names)
+    if "tls" in names and shutil.which(curl.PROGRAM) is None:
+        raise click.ClickException("the figure `tls` needs curl, which is not on PATH: apt-get install curl")
     if needing and shutil.which(wrk.PROGRAM) is None:
         raise click.ClickException(f"the figure `{min(needing)}` needs wrk, which is not on PATH: apt-get install wrk")
 

@@ -21,7 +21,17 @@ PEER_PROGRAM = "docker-registry"
 _START_PATIENCE = 120.0
 _STOP_PATIENCE = 60.0
 _POLL = 0.001
+_THERE = (200, 401, 400)  # the last where plain HTTP is told that TLS is spoken there
 _FOREIGN = ("SHOAL_", "REGISTRY_", "AWS_")
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Files in PEM: what clients trust, and what a server shows them."""
+
+    authority: Path
+    chain: Path
+    key: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +74,14 @@ def shoal(data: Path, log: Path, workers: int, environment: Mapping[str, str]) -
 
 
 @contextmanager
-def peer(name: str, data: Path, log: Path, storage: Mapping[str, object]) -> Iterator[Server]:
+def peer(
+    name: str, data: Path, log: Path, storage: Mapping[str, object], certificate: Certificate | None = None
+) -> Iterator[Server]:
     """docker-registry with its access log in a file, metrics on, and its cache of descriptors in memory.
 
-    `storage`: its section of that name.
+    `storage`: its section of that name. With a certificate it speaks TLS.
     """
+    tls = {"tls": {"certificate": str(certificate.chain), "key": str(certificate.key)}} if certificate else {}
     port, debug_port = free_port(), free_port()
     config = data.with_suffix(".json")  # every JSON text is a YAML text
     config.write_text(
@@ -84,6 +97,7 @@ def peer(name: str, data: Path, log: Path, storage: Mapping[str, object]) -> Ite
                 "http": {
                     "addr": f"127.0.0.1:{port}",
                     "debug": {"addr": f"127.0.0.1:{debug_port}", "prometheus": {"enabled": True}},
+                    **tls,
                 },
             }
         )
@@ -140,7 +154,7 @@ def _wait_until_it_answers(name: str, process: subprocess.Popen[bytes], port: in
     while True:
         try:
             with Connection(port) as connection:
-                if connection.request("GET", "/v2/").status in (200, 401):
+                if connection.request("GET", "/v2/").status in _THERE:
                     return
         except ConnectionError:
             time.sleep(_POLL)

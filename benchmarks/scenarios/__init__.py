@@ -20,6 +20,7 @@ from benchmarks.scenarios import (
     push,
     start,
     tags,
+    tls,
 )
 
 Scenario = Callable[[Bench], Iterator[Row]]
@@ -40,8 +41,9 @@ ACCESS: Mapping[str, Scenario] = {
     "pulls": access.pulls,
     "decisions": access.decisions,
     "guesses": access.guesses,
+    "tls": tls.rows,
 }
-"""What rights cost; there is no other contestant."""
+"""What it costs to be private; the peer is there for TLS alone."""
 
 IN_A_STORE: Mapping[str, Scenario] = {
     "push": objects.push,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -104,7 +103,9 @@ class NodeLogins:
 
     def _proof(self, name: str, password: str, account: Account | None) -> bytes:
         parts = (name, password, account.secret if account else "", repr(account.since) if account else "")
-        return hmac.digest(self._key, "\0".join(parts).encode(errors="surrogatepass"), hashlib.sha256)
+        # keyed BLAKE2 (RFC 7693) is several times as fast as an HMAC, which who guesses makes us compute each time
+        text = "\0".join(parts).encode(errors="surrogatepass")
+        return hashlib.blake2b(text, key=self._key, digest_size=32).digest()
 
     def _remember(self, proof: bytes, principal: Principal) -> None:
         self._remembered[proof] = principal, self._clock() + _REMEMBERED_FOR

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -16,7 +18,14 @@ T = TypeVar("T")
 
 _AT_ONCE = 2  # each takes 64 MiB and a core
 _MOST_WAITING = 16
+_NICENESS = 15
 LEAST_LENGTH, MOST_LENGTH = 8, 512
+
+
+def _step_back() -> None:
+    """What this thread does takes a core for a while, and nobody who pulls shall wait for it: Linux has a niceness
+    of threads."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
 
 
 def check_password(password: str) -> str:
@@ -31,7 +40,7 @@ class Passwords:
 
     def __init__(self) -> None:
         self._hasher = PasswordHasher(time_cost=2, memory_cost=64 * 1024, parallelism=1)
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "passwords")
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "passwords", _step_back)
         self._under_way = 0
         self._nobodys = ""
 

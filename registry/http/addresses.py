@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 
 from aiohttp import web
@@ -42,6 +43,7 @@ class Addresses:
         return "https" if is_https(request, self._trusted) else "http"
 
 
+@lru_cache(maxsize=1024)
 def _is_loopback(address: str) -> bool:
     """A unix socket has no address: whoever may open it is on this machine."""
     return not address or ip_address(address).is_loopback
