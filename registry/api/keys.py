@@ -12,8 +12,9 @@ async def _list_keys(to: Administration, asked: Asked) -> Answer[SigningKeys]:
     return Answer(SigningKeys([SigningKey.of(key) for key in shown]), last)
 
 
-async def _rotate(to: Administration, _asked: Asked) -> Answer[SigningKey]:
-    return Answer(SigningKey.of(await to.keys.rotate()))
+async def _rotate(to: Administration, asked: Asked) -> Answer[SigningKey]:
+    assert isinstance(asked.body, Rotation)
+    return Answer(SigningKey.of(await to.keys.rotate(revoke=asked.body.revoke)))
 
 
 LIST_KEYS = Operation(
@@ -24,7 +25,7 @@ ROTATE_KEYS = Operation(
     "POST",
     "/keys",
     "admin",
-    "A new key signs from now on; what the others signed stays valid until its time is over",
+    "A new key signs from now on; what the others signed stays valid until its time is over, or is void with `revoke`",
     _rotate,
     SigningKey,
     Rotation,

@@ -82,7 +82,9 @@ class LimitChange(_Body):
 
 
 class Rotation(_Body):
-    """Nothing has to be said."""
+    """`revoke`: the keys of before go at once, and with them every token."""
+
+    revoke: bool = False
 
 
 class User(Struct):

@@ -90,13 +90,18 @@ class KeyRotation:
             await self.rotate()
         await self._forget((await self._access.table()).keys)
 
-    async def rotate(self) -> PublicKey:
-        """A new key signs from now on; the others only verify."""
+    async def rotate(self, *, revoke: bool = False) -> PublicKey:
+        """A new key signs from now on; the others only verify, or, with `revoke`, what they signed is void."""
         now = self._clock()
-        former = [key for key in (await self._access.table()).keys.values() if key.retired is None]
+        known = list((await self._access.table()).keys.values())
         key, private = new_key(now)
         await self._changes.submit(SetRecord(KEY, key.id, encode(key), private, expected="new"))
-        for old in former:
+        for old in known:
+            if revoke:
+                await self._changes.submit(SetRecord(KEY, old.id, ""))
+                continue
+            if old.retired is not None:
+                continue
             kept = await self._reader.private_key(old.id) or ""
             await self._changes.submit(SetRecord(KEY, old.id, encode(replace(old, retired=now)), kept))
         return key

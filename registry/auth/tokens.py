@@ -25,7 +25,8 @@ ACCESS, REFRESH = "access", "refresh"
 ISSUER = "shoal"
 REFRESH_LIFETIME = 30 * 86400.0
 LEEWAY = 60.0
-_MOST_KNOWN = 20_000
+_MOST_KNOWN = 5_000
+_LONGEST_KNOWN = 4 * 1024  # with the number: 20 MiB of tokens in a process, and about as much of what they say
 _LONGEST = 16 * 1024
 _MOST_SCOPES = 16  # of the longest names; a token has to fit into a header, which has 8 KiB
 
@@ -113,7 +114,8 @@ class Tokens:
         claims = self._known.get(token)
         if claims is None or claims.key not in table.keys:
             claims = self._verified(token, table)
-            self._known[token] = claims
+            if len(token) <= _LONGEST_KNOWN:
+                self._known[token] = claims
             while len(self._known) > _MOST_KNOWN:
                 self._known.popitem(last=False)
         if claims.principal.issued is not None and claims.principal.issued > now + LEEWAY:

@@ -35,13 +35,14 @@ def list_keys(where: Where, as_json: bool) -> None:
 
 
 @keys.command()
+@click.option("--revoke", is_flag=True, help="All tokens of before are void at once: for a key that somebody has got.")
 @told_plainly
 @where_options
-def rotate(where: Where) -> None:
+def rotate(where: Where, revoke: bool) -> None:
     """Sign with a new key from now on; tokens that another one signed stay valid until their time is over."""
     from registry.api.keys import ROTATE_KEYS
     from registry.api.shapes import Rotation
 
     with where.client() as client:
-        made = client.call(ROTATE_KEYS, body=Rotation()).body
-    click.echo(f"{made.id} signs from now on.")
+        made = client.call(ROTATE_KEYS, body=Rotation(revoke)).body
+    click.echo(f"{made.id} signs from now on{'; every token of before is void' if revoke else ''}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from aiohttp import web
@@ -25,6 +26,7 @@ class SystemHandlers:
         self._ready = ready
         self._notes = notes
         self._metrics = metrics
+        self._looking: asyncio.Future[None] | None = None
 
     def routes(self) -> list[Route]:
         return [
@@ -46,8 +48,10 @@ class SystemHandlers:
 
     async def readiness(self, _call: Call) -> web.StreamResponse:
         """The disk, the database and the object store answer too."""
+        if self._looking is None or self._looking.done():  # whoever asks meanwhile costs no look of their own
+            self._looking = asyncio.ensure_future(self._ready())
         try:
-            await self._ready()
+            await asyncio.shield(self._looking)
         except RegistryError as error:
             response = errors.response_of(error)
             response.set_status(503)

@@ -135,6 +135,9 @@ def test_the_next_signing_key(place: Place) -> None:
     keys = shoal.json("token", "keys", "list")
     assert before < {key["id"] for key in keys}
     assert len([key for key in keys if key["retired"] is None]) == 1
+    shoal("token", "keys", "rotate", "--revoke")
+    (left,) = shoal.json("token", "keys", "list")
+    assert left["id"] not in {key["id"] for key in keys}
 
 
 def test_what_is_refused_is_one_line_that_says_why(place: Place) -> None:

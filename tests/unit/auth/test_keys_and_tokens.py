@@ -74,6 +74,19 @@ async def test_keys_take_turns_and_old_tokens_stay_good(node: Node) -> None:
         Tokens("shoal").check(old, table, node.clock())
 
 
+async def test_a_key_that_somebody_has_got(node: Node) -> None:
+    tokens = Tokens("shoal")
+    old = await issued(node, tokens)
+    await node.rotation.rotate()
+    retired = await issued(node, tokens)
+    await node.rotation.rotate(revoke=True)
+    table = await node.access.table()
+    for token in (old, retired):
+        with pytest.raises(Unauthorized):
+            tokens.check(token, table, node.clock())
+    tokens.check(await issued(node, tokens), table, node.clock())
+
+
 async def test_a_key_signs_for_its_time(node: Node) -> None:
     first = signing_key(await node.access.table())
     node.clock.advance(KEY_LIFETIME)
