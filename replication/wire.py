@@ -1,0 +1,195 @@
+"""What travels between a master and its slaves: version 1 of the protocol under /_replication/v1.
+
+Streams are lines of JSON (NDJSON), each an object with its `type`. A reader passes over types and fields that it does
+not know, so that a master and a slave one version apart work together. docs/replication.md describes each message.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator
+
+import msgspec
+from msgspec import Struct
+
+from registry.domain.events import JournalEvent
+
+BASE = "/_replication/v1"
+NDJSON = "application/x-ndjson"
+VERSION = 1
+LONGEST_LINE = 8 * 1024 * 1024
+"""Bytes; a manifest has at most 4 MiB, which base64 makes a third longer."""
+HEARTBEAT = 5.0
+"""Seconds after which a stream that has nothing to say says so."""
+
+
+class Position(Struct, frozen=True):
+    """A place in the log: the event that was last, its epoch and its chain (hexadecimal)."""
+
+    serial: int
+    epoch: int
+    chain: str
+
+
+class Hello(Struct, frozen=True, tag_field="type", tag="hello"):
+    """The first line of each stream: who answers, and the end of its log."""
+
+    version: int
+    registry: str
+    position: Position
+
+
+class Event(Struct, frozen=True, tag_field="type", tag="event"):
+    """One event of the journal (registry.domain.events), with what its chain is made over."""
+
+    serial: int
+    epoch: int
+    time: float
+    kind: str
+    repository: str
+    payload: str
+    content: str
+    chain: str
+
+    @classmethod
+    def of(cls, event: JournalEvent) -> Event:
+        return cls(
+            event.serial,
+            event.epoch,
+            event.time,
+            event.kind,
+            event.repository,
+            event.payload.decode(),
+            base64.b64encode(event.content).decode(),
+            event.chain.hex(),
+        )
+
+    def to_journal(self) -> JournalEvent:
+        """Raises ValueError where its content or its chain cannot be read."""
+        return JournalEvent(
+            self.serial,
+            self.epoch,
+            self.time,
+            self.kind,
+            self.repository,
+            self.payload.encode(),
+            base64.b64decode(self.content, validate=True),
+            bytes.fromhex(self.chain),
+        )
+
+
+class Heartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
+    """Nothing happened; `serial` is the end of the log, `time` the clock of who answers."""
+
+    serial: int
+    time: float
+
+
+class Record(Struct, frozen=True, tag_field="type", tag="record"):
+    """In a snapshot: a record of accounts, groups, grants, public keys or limits."""
+
+    kind: str
+    key: str
+    value: str
+
+
+class Manifest(Struct, frozen=True, tag_field="type", tag="manifest"):
+    """In a snapshot: a manifest of a repository. All manifests of a repository come before its tags."""
+
+    repository: str
+    digest: str
+    media_type: str
+    content: str
+
+
+class Tag(Struct, frozen=True, tag_field="type", tag="tag"):
+    """In a snapshot: a tag of a repository."""
+
+    repository: str
+    name: str
+    digest: str
+
+
+class RepositoryEnd(Struct, frozen=True, tag_field="type", tag="repository.end"):
+    """In a snapshot: all of this repository was said. A snapshot that broke off goes on after it."""
+
+    repository: str
+
+
+class SnapshotEnd(Struct, frozen=True, tag_field="type", tag="snapshot.end"):
+    """The snapshot is whole; what it says is of some moment between its Hello and this position."""
+
+    position: Position
+
+
+Line = Hello | Event | Heartbeat | Record | Manifest | Tag | RepositoryEnd | SnapshotEnd
+
+_decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
+_encoder = msgspec.json.Encoder()
+
+
+class Unreadable(ValueError):
+    """A line that is none of this protocol."""
+
+
+def encode(line: Line) -> bytes:
+    return _encoder.encode(line) + b"\n"
+
+
+def decode(line: bytes) -> Line | None:
+    """None for a type of line that a later version has. Raises Unreadable."""
+    try:
+        return _decoder.decode(line)
+    except msgspec.ValidationError as error:
+        if _is_unknown(line):
+            return None
+        raise Unreadable(str(error)[:200]) from error
+    except msgspec.DecodeError as error:
+        raise Unreadable(str(error)[:200]) from error
+
+
+class _Typed(Struct):
+    type: str
+
+
+_KNOWN = {
+    kind.__struct_config__.tag for kind in (Hello, Event, Heartbeat, Record, Manifest, Tag, RepositoryEnd, SnapshotEnd)
+}
+
+
+def _is_unknown(line: bytes) -> bool:
+    try:
+        return msgspec.json.decode(line, type=_Typed).type not in _KNOWN
+    except msgspec.ValidationError:
+        return False
+
+
+class Ack(Struct, frozen=True):
+    """What a slave tells its master now and then (POST ack): how far it is, and how it goes.
+
+    `stored`: the last serial that it has; `visible`: all events up to this serial are visible; `waiting`: how many are
+    not; `missing`: bytes of blobs that they wait for; `error`: what went wrong last, "" where nothing does.
+    """
+
+    stored: int
+    visible: int
+    waiting: int = 0
+    missing: int = 0
+    state: str = ""
+    error: str = ""
+
+
+async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Whole lines of a stream; what has no end at its end is left out. Raises Unreadable where one is too long."""
+    rest = bytearray()
+    async for chunk in chunks:
+        rest += chunk
+        if b"\n" not in chunk:
+            if len(rest) > LONGEST_LINE:
+                raise Unreadable("a line is too long")
+            continue
+        *whole, last = bytes(rest).split(b"\n")
+        rest = bytearray(last)
+        for line in whole:
+            if line:
+                yield line
