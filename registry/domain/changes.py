@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from registry.domain.events import JournalEvent
 from registry.domain.manifest import Manifest
+from registry.domain.replica import Pending, Transfer, Upstream
 from registry.domain.upload import Leftover, UploadSession
 
 
@@ -191,6 +193,66 @@ class SetRecord:
     expected: str = "any"
 
 
+@dataclass(frozen=True, slots=True)
+class KeepEvents:
+    """A slave has these events of the log above it: they are kept as they came, and those of repositories wait to be
+    shown. Records act at once. `upstream`: how far it is then."""
+
+    events: tuple[JournalEvent, ...]
+    upstream: Upstream
+
+
+@dataclass(frozen=True, slots=True)
+class KeepSnapshot:
+    """A slave has this part of a snapshot. `records`: kind, key and value of each, all of them with the first part.
+
+    `begins`: what was kept of the log is of no use any more.
+    """
+
+    pending: tuple[Pending, ...]
+    records: tuple[tuple[str, str, str], ...] | None
+    upstream: Upstream
+    begins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Show:
+    """A slave makes what waited in a repository visible, up to the number `through`, all at once.
+
+    Manifests in the order of `puts`, then tags (to a digest, or away with ""), then deletions. Refused with
+    ManifestBlobUnknown where something that a manifest needs is not there, but for what is `forgiven`.
+    """
+
+    repository: str
+    through: int
+    puts: tuple[Manifest, ...]
+    tags: tuple[tuple[str, str], ...]
+    deletes: tuple[str, ...]
+    forgiven: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CopyBlob:
+    """As LinkBlob, for a blob that a slave has fetched: what its repository may take was decided above."""
+
+    link: LinkBlob
+
+
+@dataclass(frozen=True, slots=True)
+class ShareBlob:
+    """A blob that a slave has already becomes one of another repository too; refused with BlobUnknown."""
+
+    repository: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoteTransfer:
+    """A blob is being fetched (again): this session has its bytes. With an empty `upload` it is not any more."""
+
+    transfer: Transfer
+
+
 Change = (
     LinkBlob
     | MountBlob
@@ -211,6 +273,12 @@ Change = (
     | MoveBlob
     | NoteMove
     | SetRecord
+    | KeepEvents
+    | KeepSnapshot
+    | Show
+    | CopyBlob
+    | ShareBlob
+    | NoteTransfer
 )
 
 

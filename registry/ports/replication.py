@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.domain.events import JournalEvent
+from registry.domain.replica import Pending, Transfer, Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +56,42 @@ class FeedReader(Protocol):
 
     async def snapshot_tags(self, repository: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
         """Up to `limit` tags with their digests, in order, beginning after the tag `after`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How much a slave was told of and does not show: `events`, and the serial of the first of them (0: none)."""
+
+    events: int
+    first: int
+
+
+class ReplicaReader(Protocol):
+    """What a slave keeps of the log above it. All raise StorageFailure, Unavailable."""
+
+    async def upstream(self) -> Upstream | None:
+        """None where it never had any."""
+        ...
+
+    async def pending_repositories(self) -> Sequence[str]: ...
+
+    async def pending(self, repository: str, after: int, limit: int) -> Sequence[Pending]:
+        """Up to `limit` in order, beyond the number `after`; fewer where they are large."""
+        ...
+
+    async def waiting(self) -> Waiting: ...
+
+    async def transfer(self, digest: str) -> Transfer | None: ...
+
+    async def known_manifests(self, repository: str) -> Sequence[str]:
+        """The digests of all manifests that it shows in a repository."""
+        ...
+
+    async def repositories(self, after: str, limit: int) -> Sequence[str]:
+        """As MetadataReader.repositories."""
+        ...
+
+    async def tags(self, repository: str, after: str, limit: int) -> Sequence[str]:
+        """As MetadataReader.tags."""
         ...

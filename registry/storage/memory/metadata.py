@@ -217,7 +217,6 @@ class MemoryMetadata:
                 for leftover in change.leftovers:
                     self._leftovers.pop(leftover, None)
                 return Outcome()
-
             case changes.PlanObject():
                 self._leave_behind(object_remains(change.key))
                 return Outcome()
@@ -234,6 +233,8 @@ class MemoryMetadata:
                 return Outcome()
             case changes.SetRecord():
                 return self._set_record(change)
+            case _:
+                raise TypeError(f"{type(change).__name__} is for slaves, which have no fake")
 
     def _look(self, repository: str) -> _Repository:
         """What is there to be read; looking at a repository does not make it."""

@@ -27,6 +27,7 @@ _CLOSE_TO_OLD_PROGRAMS = (
 ALL = select(access_records.c.kind, access_records.c.key, access_records.c.value).order_by(
     access_records.c.kind, access_records.c.key
 )
+ALL_WITH_PRIVATE = select(access_records)
 PRIVATE = select(access_records.c.private).where(_THIS)
 CHANGED = (
     select(journal_table.c.kind, journal_table.c.payload)
@@ -38,21 +39,26 @@ _EVENTS_A_LOOK = 500
 
 
 def set_record(connection: Connection, change: SetRecord, now: float) -> Outcome:
-    key = {"k": change.kind, "name": change.key}
-    before = connection.scalar(_VALUE, key) or ""
+    before = connection.scalar(_VALUE, {"k": change.kind, "name": change.key}) or ""
     check_change(change, before, lambda: connection.scalars(_ACCOUNTS))
-    if before == change.value:
+    return put_record(connection, change.kind, change.key, change.value, change.private, now)
+
+
+def put_record(connection: Connection, kind: str, key: str, value: str, private: str, now: float) -> Outcome:
+    """Write a record as it is, without a check, and its event."""
+    this = {"k": kind, "name": key}
+    before = connection.scalar(_VALUE, this) or ""
+    if before == value:
         return Outcome(changed=False)
-    if not change.value:
-        connection.execute(_DROP, key)
+    if not value:
+        connection.execute(_DROP, this)
     elif before:
-        connection.execute(_SET, {**key, "new_value": change.value, "new_private": change.private})
+        connection.execute(_SET, {**this, "new_value": value, "new_private": private})
     else:
-        row = {"kind": change.kind, "key": change.key, "value": change.value, "private": change.private}
-        connection.execute(_ADD, row)
-    if change.kind == ACCOUNT:
+        connection.execute(_ADD, {"kind": kind, "key": key, "value": value, "private": private})
+    if kind == ACCOUNT:
         connection.execute(_CLOSE_TO_OLD_PROGRAMS)
-    journal.append(connection, now, f"{events.AUTH}{change.kind}", "", {"key": change.key, "value": change.value})
+    journal.append(connection, now, f"{events.AUTH}{kind}", "", {"key": key, "value": value})
     return Outcome()
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from sqlalchemy import Connection
 
-from registry.domain import events
 from registry.domain.changes import (
     BeginUpload,
     Change,
     CollectBlobs,
+    CopyBlob,
     DeleteBlob,
     DeleteManifest,
     DeleteTag,
@@ -20,24 +19,26 @@ from registry.domain.changes import (
     ForgetLeftovers,
     HoldUpload,
     KeepBlob,
+    KeepEvents,
     KeepPlan,
+    KeepSnapshot,
     LinkBlob,
     MountBlob,
     MoveBlob,
     NoteMove,
+    NoteTransfer,
     Outcome,
     PlanObject,
     PutManifest,
     SaveUpload,
     SetRecord,
+    ShareBlob,
+    Show,
 )
-from registry.domain.manifest import Manifest, RefKind
 from registry.domain.upload import Leftover, object_remains
-from registry.errors import BlobInUse, BlobUnknown, ManifestBlobUnknown, ManifestUnknown
-from registry.storage.metadata import access, journal, limits, sessions
+from registry.errors import BlobInUse, BlobUnknown
+from registry.storage.metadata import access, limits, manifests, replica, sessions
 from registry.storage.metadata import statements as sql
-
-_VARIABLES_AT_ONCE = 500
 
 
 def apply(connection: Connection, change: Change, now: float) -> Outcome:
@@ -52,11 +53,11 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
         case DeleteBlob():
             return _delete_blob(connection, change, now)
         case PutManifest():
-            return _put_manifest(connection, change, now)
+            return manifests.put_manifest(connection, change, now)
         case DeleteTag():
-            return _delete_tag(connection, change, now)
+            return manifests.delete_tag(connection, change, now)
         case DeleteManifest():
-            return _delete_manifest(connection, change, now)
+            return manifests.delete_manifest(connection, change, now)
         case CollectBlobs():
             return _collect_blobs(connection, change, now)
         case ForgetGarbage():
@@ -84,23 +85,26 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
             return _note_move(connection, change)
         case SetRecord():
             return access.set_record(connection, change, now)
-
-
-def _repository(connection: Connection, name: str) -> int | None:
-    return connection.scalar(sql.REPOSITORY_ID, {"name": name})
-
-
-def _repository_made(connection: Connection, name: str) -> int:
-    known = _repository(connection, name)
-    if known is not None:
-        return known
-    created = connection.execute(sql.ADD_REPOSITORY, {"name": name}).inserted_primary_key
-    assert created is not None
-    return int(created[0])
+        case KeepEvents():
+            return replica.keep_events(connection, change, now)
+        case KeepSnapshot():
+            return replica.keep_snapshot(connection, change, now)
+        case NoteTransfer():
+            return replica.note_transfer(connection, change)
+        case Show():
+            return manifests.show(connection, change, now)
+        case CopyBlob():
+            return _become_blob(connection, change.link, now)
+        case ShareBlob():
+            return _share_blob(connection, change, now)
 
 
 def _link_blob(connection: Connection, change: LinkBlob, now: float) -> Outcome:
     limits.check_blob(connection, change.repository, change.digest, change.size)
+    return _become_blob(connection, change, now)
+
+
+def _become_blob(connection: Connection, change: LinkBlob, now: float) -> Outcome:
     before = connection.execute(sql.BLOB, {"d": change.digest}).one_or_none()
     linked_already = before is not None and before.location == change.location != ""
     if change.upload and not linked_already:  # else the answer was lost, and this is the same change again
@@ -118,7 +122,7 @@ def _link_blob(connection: Connection, change: LinkBlob, now: float) -> Outcome:
         sessions.forget(connection, ForgetLeftovers(object_remains(change.location)))
     if not change.location:
         connection.execute(sql.DROP_GARBAGE, {"d": change.digest})
-    return _link(connection, _repository_made(connection, change.repository), change.digest, now)
+    return _link(connection, manifests.repository_made(connection, change.repository), change.digest, now)
 
 
 def _move_blob(connection: Connection, change: MoveBlob, now: float) -> Outcome:
@@ -176,17 +180,23 @@ def _mount_blob(connection: Connection, change: MountBlob, now: float) -> Outcom
         if connection.execute(sql.ANY_LINK, {"d": change.digest}).first() is None:
             raise unknown
     else:
-        source = _repository(connection, change.source)
+        source = manifests.repository_of(connection, change.source)
         if source is None or connection.execute(sql.LINK, {"r": source, "d": change.digest}).first() is None:
             raise unknown
     limits.check_blob(
         connection, change.repository, change.digest, connection.execute(sql.BLOB, {"d": change.digest}).one().size
     )
-    return _link(connection, _repository_made(connection, change.repository), change.digest, now)
+    return _link(connection, manifests.repository_made(connection, change.repository), change.digest, now)
+
+
+def _share_blob(connection: Connection, change: ShareBlob, now: float) -> Outcome:
+    if connection.execute(sql.ANY_LINK, {"d": change.digest}).first() is None:
+        raise BlobUnknown("no repository has the blob", {"digest": change.digest})
+    return _link(connection, manifests.repository_made(connection, change.repository), change.digest, now)
 
 
 def _keep_blob(connection: Connection, change: KeepBlob, now: float) -> Outcome:
-    repository = _repository(connection, change.repository)
+    repository = manifests.repository_of(connection, change.repository)
     key = {"r": repository, "d": change.digest}
     link = connection.execute(sql.LINK, key).one_or_none()
     if link is None:
@@ -197,7 +207,7 @@ def _keep_blob(connection: Connection, change: KeepBlob, now: float) -> Outcome:
 
 
 def _delete_blob(connection: Connection, change: DeleteBlob, now: float) -> Outcome:
-    repository = _repository(connection, change.repository)
+    repository = manifests.repository_of(connection, change.repository)
     key = {"r": repository, "d": change.digest}
     if repository is None or connection.execute(sql.LINK, key).first() is None:
         raise BlobUnknown("no such blob in this repository", {"digest": change.digest})
@@ -225,112 +235,3 @@ def _collect_blobs(connection: Connection, change: CollectBlobs, now: float) -> 
     ).all()
     garbage = [digest for row in rows for digest in _unlink(connection, row.repository_id, row.digest, now)]
     return Outcome(changed=bool(rows), digests=tuple(garbage))
-
-
-def _put_manifest(connection: Connection, change: PutManifest, now: float) -> Outcome:
-    manifest, digest = change.manifest, str(change.manifest.digest)
-    known_repository = _repository(connection, change.repository)
-    _check_references(connection, known_repository, manifest)
-    before = {tag: connection.scalar(sql.TAG, {"r": known_repository, "t": tag}) for tag in change.tags}
-    moved = [tag for tag in change.tags if before[tag] != digest]
-    new = [tag for tag in moved if before[tag] is None]
-    if moved:
-        limits.check_tags(connection, change.repository, [tag for tag in moved if tag not in new], new)
-    known_type = connection.scalar(sql.MANIFEST_TYPE, {"r": known_repository, "d": digest})
-    if known_repository is not None and known_type not in (None, manifest.media_type):
-        limits.check_delete(connection, change.repository, known_repository, digest)
-    repository = known_repository or _repository_made(connection, change.repository)
-    if known_type == manifest.media_type:
-        for tag in moved:
-            _set_tag(connection, repository, tag, digest)
-            journal.append(connection, now, events.TAG_SET, change.repository, {"tag": tag, "digest": digest})
-        return Outcome(changed=bool(moved))
-    if known_type is not None:  # the same bytes as another type may refer to other things
-        _drop_manifest(connection, repository, digest, now)
-    _store(connection, repository, manifest)
-    for tag in moved:
-        _set_tag(connection, repository, tag, digest)
-    payload = {"digest": digest, "media_type": manifest.media_type, "tags": moved}
-    journal.append(connection, now, events.MANIFEST_PUT, change.repository, payload, manifest.content)
-    return Outcome()
-
-
-def _check_references(connection: Connection, repository: int | None, manifest: Manifest) -> None:
-    for kind, statement in ((RefKind.BLOB, sql.LINKED), (RefKind.MANIFEST, sql.KNOWN_MANIFESTS)):
-        wanted = [digest for digest, ref_kind in manifest.refs if ref_kind is kind]
-        for digests in _portions(wanted):
-            found = set(connection.scalars(statement, {"r": repository, "digests": digests}))
-            missing = [digest for digest in digests if digest not in found]
-            if missing:
-                raise ManifestBlobUnknown(
-                    f"the manifest refers to a {kind} that this repository does not have", {"digest": missing[0]}
-                )
-
-
-def _portions(digests: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(digests), _VARIABLES_AT_ONCE):
-        yield digests[start : start + _VARIABLES_AT_ONCE]
-
-
-def _store(connection: Connection, repository: int, manifest: Manifest) -> None:
-    connection.execute(
-        sql.ADD_MANIFEST,
-        {
-            "repository_id": repository,
-            "digest": str(manifest.digest),
-            "media_type": manifest.media_type,
-            "content": manifest.content,
-            "subject": manifest.subject,
-            "artifact_type": manifest.artifact_type,
-            "annotations": json.dumps(dict(manifest.annotations)),
-        },
-    )
-    kinds = dict(manifest.refs)
-    if not kinds:
-        return
-    connection.execute(
-        sql.ADD_REFERENCE,
-        [
-            {"repository_id": repository, "manifest": str(manifest.digest), "target": target, "kind": str(kind)}
-            for target, kind in kinds.items()
-        ],
-    )
-    needed = [{"r": repository, "d": target, "since": None} for target in kinds]
-    connection.execute(sql.SET_UNNEEDED, needed)
-
-
-def _set_tag(connection: Connection, repository: int, tag: str, digest: str) -> None:
-    key = {"r": repository, "t": tag}
-    if connection.execute(sql.SET_TAG, {**key, "new_digest": digest}).rowcount == 0:
-        connection.execute(sql.ADD_TAG, {"repository_id": repository, "name": tag, "digest": digest})
-
-
-def _delete_tag(connection: Connection, change: DeleteTag, now: float) -> Outcome:
-    repository = _repository(connection, change.repository)
-    if repository and connection.scalar(sql.TAG, {"r": repository, "t": change.tag}) is not None:
-        limits.check_tags(connection, change.repository, [change.tag], [])
-    dropped = connection.execute(sql.DROP_TAG, {"r": repository, "t": change.tag}).rowcount if repository else 0
-    if not dropped:
-        raise ManifestUnknown("no such tag in this repository", {"tag": change.tag})
-    journal.append(connection, now, events.TAG_DELETE, change.repository, {"tag": change.tag})
-    return Outcome()
-
-
-def _delete_manifest(connection: Connection, change: DeleteManifest, now: float) -> Outcome:
-    repository = _repository(connection, change.repository)
-    key = {"r": repository, "d": change.digest}
-    if repository is None or connection.scalar(sql.MANIFEST_TYPE, key) is None:
-        raise ManifestUnknown("no such manifest in this repository", {"digest": change.digest})
-    limits.check_delete(connection, change.repository, repository, change.digest)
-    connection.execute(sql.DROP_TAGS_OF, key)
-    _drop_manifest(connection, repository, change.digest, now)
-    journal.append(connection, now, events.MANIFEST_DELETE, change.repository, {"digest": change.digest})
-    return Outcome()
-
-
-def _drop_manifest(connection: Connection, repository: int, digest: str, now: float) -> None:
-    """Remove a manifest; the grace time begins for what no other one needs."""
-    key = {"r": repository, "d": digest}
-    connection.execute(sql.BEGIN_GRACE, {**key, "since": now})
-    connection.execute(sql.DROP_REFERENCES, key)
-    connection.execute(sql.DROP_MANIFEST, key)

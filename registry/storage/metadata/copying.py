@@ -15,7 +15,7 @@ from registry.errors import StartupError
 from registry.storage.data_lock import sole_use
 from registry.storage.metadata import journal, postgres, sqlite, versions
 from registry.storage.metadata.postgres_writer import WRITER_PREFIX
-from registry.storage.metadata.schema import SCHEMA_VERSION, head, metadata, properties, repositories
+from registry.storage.metadata.schema import SCHEMA_VERSION, head, metadata, pending, properties, repositories
 from registry.storage.metadata.schema import journal as journal_table
 
 Progress = Callable[[str, int, int], None]
@@ -89,9 +89,10 @@ def _copy_table(old: Connection, new: Connection, table: Table, progress: Progre
 
 
 def _go_on_counting(connection: Connection) -> None:
-    """The numbers of new repositories follow those that were copied."""
-    sequence = func.pg_get_serial_sequence(repositories.name, repositories.c.id.name)
-    connection.execute(select(func.setval(sequence, func.coalesce(func.max(repositories.c.id), 0) + 1, False)))
+    """The numbers of new rows follow those that were copied."""
+    for column in (repositories.c.id, pending.c.number):
+        sequence = func.pg_get_serial_sequence(column.table.name, column.name)
+        connection.execute(select(func.setval(sequence, func.coalesce(func.max(column), 0) + 1, False)))
 
 
 def _compare(old: Connection, new: Connection, progress: Progress) -> int:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # The lowest version whose programs still work with this schema (registry.storage.migrations says how to keep that low).
 SCHEMA_NEEDS = 2
 
@@ -154,6 +154,43 @@ access_records = Table(
     Column("key", Text, primary_key=True),
     Column("value", Text, nullable=False),
     Column("private", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# On a slave: the events of the log above it as they came, and of them what it does not show yet. Its own journal has
+# what it shows, in the order in which it does.
+upstream_log = Table(
+    "upstream_log",
+    metadata,
+    Column("serial", Whole, primary_key=True, autoincrement=False),
+    Column("epoch", Whole, nullable=False),
+    Column("time", Float, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("repository", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("chain", LargeBinary, nullable=False),
+)
+
+pending = Table(
+    "pending",
+    metadata,
+    Column("number", Whole, primary_key=True),
+    Column("repository", Text, nullable=False),
+    Column("serial", Whole, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Column("is_snapshot", Whole, nullable=False),
+)
+Index("pending_repository", pending.c.repository, pending.c.number)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("repository", Text, nullable=False),
+    Column("upload", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

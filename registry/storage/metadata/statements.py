@@ -10,6 +10,7 @@ from registry.storage.metadata.schema import (
     garbage,
     head,
     manifests,
+    pending,
     properties,
     references,
     repositories,
@@ -42,6 +43,7 @@ UNNEEDED = (
     .join(repositories)
     .where(blob_links.c.unneeded_since < bindparam("before"))
     .where(repositories.c.name.not_in(bindparam("spare", expanding=True)))
+    .where(~exists().where(pending.c.repository == repositories.c.name))  # a slave gathers what it will show
     .limit(bindparam("limit"))
 )
 COUNT_UNLINK = update(head).values(unlinks=head.c.unlinks + 1)
