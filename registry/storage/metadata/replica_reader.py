@@ -49,8 +49,8 @@ class SqlReplicaReader:
         return found
 
     async def waiting(self) -> Waiting:
-        row = await self._rows.one_or_none(replica.PENDING_SUMMARY, {})
-        return Waiting(row.waiting, row.first or 0) if row else Waiting(0, 0)
+        (row,) = await self._rows.all(replica.PENDING_SUMMARY, {})
+        return Waiting(row.waiting, row.first or 0)
 
     async def transfer(self, digest: str) -> Transfer | None:
         row = await self._rows.one_or_none(replica.TRANSFER, {"d": digest})
