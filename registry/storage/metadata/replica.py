@@ -40,7 +40,7 @@ PENDING = (
     .limit(bindparam("limit"))
 )
 PENDING_REPOSITORIES = select(pending.c.repository).distinct().order_by(pending.c.repository)
-PENDING_SUMMARY = select(func.count().label("waiting"), func.min(pending.c.serial).label("first")).select_from(pending)
+WAITING, FIRST_WAITING = select(func.count()).select_from(pending), select(func.min(pending.c.serial))
 
 _THIS_TRANSFER = transfers.c.digest == bindparam("d")
 TRANSFER = select(transfers).where(_THIS_TRANSFER)

@@ -49,8 +49,8 @@ class SqlReplicaReader:
         return found
 
     async def waiting(self) -> Waiting:
-        (row,) = await self._rows.all(replica.PENDING_SUMMARY, {})
-        return Waiting(row.waiting, row.first or 0)
+        count = await self._rows.scalar(replica.WAITING, {})
+        return Waiting(count, await self._rows.scalar(replica.FIRST_WAITING, {}) or 0)
 
     async def transfer(self, digest: str) -> Transfer | None:
         row = await self._rows.one_or_none(replica.TRANSFER, {"d": digest})

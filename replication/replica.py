@@ -1,0 +1,269 @@
+"""A slave: follows the log above it, keeps every event at once, and shows what is complete."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+import structlog
+
+from registry.domain import events
+from registry.domain.changes import KeepEvents
+from registry.domain.clock import Clock
+from registry.domain.events import JournalEvent
+from registry.domain.replica import Upstream
+from registry.errors import ManifestBlobUnknown, RegistryError
+from registry.ports import Changes, MetadataReader
+from registry.ports.replication import ReplicaReader
+from replication import wire
+from replication.client import CutOffError, ForkedError, RefusedError, UpstreamClient, UpstreamError, pause
+from replication.fetch import Fetcher
+from replication.snapshot import SnapshotTaker
+from replication.state import Entry, UnreadableError, needed_blobs, plan, targets
+
+log = structlog.get_logger(__name__)
+
+_MOST_EVENTS = 500
+_MOST_WAITING = 1000
+_PAGE = 1000
+_REST_AFTER_REFUSAL = 30.0  # seconds: people have to do something first
+_ACK_EVERY = 1.0  # seconds
+
+FOLLOWING, SNAPSHOT, FORKED, REFUSED, AWAY = "following", "snapshot", "forked", "refused", "away"
+
+
+FetcherOf = Callable[[Callable[[str], None]], Fetcher]
+
+
+@dataclass(slots=True)
+class _Progress:
+    state: str = AWAY
+    error: str = ""
+    head: int = 0
+    heard: float = 0.0
+
+
+class _Events:
+    """Events on their way from the connection to the database; a bound on them holds the connection up."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[JournalEvent] = deque()
+        self._changed = asyncio.Condition()
+        self._has_ended = False
+
+    async def put(self, event: JournalEvent) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._waiting) < _MOST_WAITING)
+            self._waiting.append(event)
+            self._changed.notify_all()
+
+    async def end(self) -> None:
+        async with self._changed:
+            self._has_ended = True
+            self._changed.notify_all()
+
+    async def take(self, most: int) -> list[JournalEvent]:
+        """All that wait, `most` at the most; at the end of all nothing."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._waiting or self._has_ended)
+            taken = [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
+            self._changed.notify_all()
+            return taken
+
+
+class Replica:
+    """One for a node, which is a slave. Nothing of it is lost when it is killed anywhere."""
+
+    def __init__(
+        self,
+        client: UpstreamClient,
+        reader: ReplicaReader,
+        shown: MetadataReader,
+        changes: Changes,
+        fetcher_of: FetcherOf,
+        clock: Clock,
+    ) -> None:
+        """`fetcher_of`: makes the Fetcher that tells of each repository which has got a blob."""
+        self._client = client
+        self._reader = reader
+        self._shown = shown
+        self._changes = changes
+        self._clock = clock
+        self._progress = _Progress()
+        self._unreadable: dict[str, str] = {}
+        self._dirty: dict[str, None] = {}
+        self._something = asyncio.Event()
+        self._fetcher: Fetcher = fetcher_of(self._look_at)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow())
+            group.create_task(self._show_what_is_complete())
+            group.create_task(self._fetcher.run())
+            group.create_task(self._acknowledge())
+
+    async def status(self) -> wire.Ack:
+        """How far it is, as it tells the registry above."""
+        upstream, waiting = await self._reader.upstream() or Upstream(), await self._reader.waiting()
+        visible = waiting.first - 1 if waiting.events else upstream.serial
+        error = self._progress.error or next(iter(self._unreadable.values()), "") or self._fetcher.error
+        return wire.Ack(
+            upstream.serial, max(0, visible), waiting.events, self._fetcher.missing, self._progress.state, error
+        )
+
+    def _look_at(self, repository: str) -> None:
+        self._dirty[repository] = None
+        self._something.set()
+
+    async def _follow(self) -> None:
+        tries = 0
+        while True:
+            try:
+                await self._once()
+                tries = 0
+            except RefusedError as error:
+                self._is(REFUSED, error)
+                await asyncio.sleep(_REST_AFTER_REFUSAL)
+            except ForkedError as error:
+                self._is(FORKED, error)
+                await asyncio.sleep(_REST_AFTER_REFUSAL)
+            except (UpstreamError, RegistryError) as error:
+                if self._progress.state != AWAY:
+                    tries = 0
+                self._is(AWAY, error)
+                await pause(tries)
+                tries += 1
+
+    def _is(self, state: str, error: Exception | None = None) -> None:
+        if error is not None and (state, str(error)) != (self._progress.state, self._progress.error):
+            log.warning("the registry above cannot be followed", url=self._client.url, state=state, error=str(error))
+        self._progress.state, self._progress.error = state, str(error or "")
+
+    async def _once(self) -> None:
+        """Follow until the connection ends, after a snapshot where one is needed."""
+        taker = SnapshotTaker(self._client, self._reader, self._changes)
+        upstream = await self._reader.upstream()
+        if upstream is None or upstream.snapshot:
+            self._is(SNAPSHOT)
+            upstream = await taker.take(upstream)
+        for repository in await self._reader.pending_repositories():
+            self._look_at(repository)
+        try:
+            async with aclosing(self._client.log(upstream)) as lines:
+                await self._keep(lines, upstream)
+        except CutOffError:
+            log.warning(
+                "the log above does not reach back to where we are: a snapshot is taken", serial=upstream.serial
+            )
+            self._is(SNAPSHOT)
+            await taker.begin()
+        raise UpstreamError(f"{self._client.url} ended the connection")
+
+    async def _keep(self, lines: AsyncGenerator[wire.Line], upstream: Upstream) -> None:
+        """Store events as they come, all that have come together in one commit."""
+        queue = _Events()
+        reading = asyncio.create_task(self._read(lines, upstream, queue))
+        try:
+            while batch := await queue.take(_MOST_EVENTS):
+                last = batch[-1]
+                upstream = replace(upstream, serial=last.serial, epoch=last.epoch, chain=last.chain.hex())
+                await self._changes.submit(KeepEvents(tuple(batch), upstream))
+                for event in batch:
+                    if event.repository:
+                        self._look_at(event.repository)
+                self._something.set()  # also where nothing is for a repository: the log may be settled now
+        finally:
+            reading.cancel()
+            await asyncio.wait([reading])
+        if not reading.cancelled() and (error := reading.exception()) is not None:
+            raise error
+
+    async def _read(self, lines: AsyncGenerator[wire.Line], upstream: Upstream, queue: _Events) -> None:
+        chain = bytes.fromhex(upstream.chain) if upstream.chain else events.CHAIN_START
+        serial = upstream.serial
+        try:
+            async for line in lines:
+                self._progress.heard = self._clock()
+                match line:
+                    case wire.Hello():
+                        self._is(FOLLOWING)
+                        self._progress.head = line.position.serial
+                    case wire.Heartbeat():
+                        self._progress.head = line.serial
+                    case wire.Event():
+                        event = _checked(line, serial, chain)
+                        serial, chain = event.serial, event.chain
+                        self._progress.head = max(self._progress.head, serial)
+                        await queue.put(event)
+        finally:
+            await queue.end()
+
+    async def _show_what_is_complete(self) -> None:
+        while True:
+            await self._something.wait()
+            self._something.clear()
+            upstream = await self._reader.upstream()
+            if upstream is None or upstream.snapshot or upstream.serial < upstream.settled:
+                continue  # what is dirty stays so until the log has come that far
+            while self._dirty:
+                repository = next(iter(self._dirty))
+                del self._dirty[repository]
+                await self._show(repository, upstream.settled)
+
+    async def _show(self, repository: str, settled: int) -> None:
+        try:
+            entries = await self._entries(repository)
+            if not entries:
+                return
+            linked = {
+                digest for digest in needed_blobs(entries) if await self._shown.blob(repository, digest) is not None
+            }
+            known = await self._shown.subjects(repository, sorted(targets(entries)))
+            found = plan(repository, entries, linked, known, settled)
+            if found.show is not None:
+                await self._changes.submit(found.show)
+        except UnreadableError as error:
+            self._unreadable[repository] = str(error)
+            log.error("a change cannot be shown", repository=repository, error=str(error))
+            return
+        except ManifestBlobUnknown:  # a blob went between the look and the change
+            self._look_at(repository)
+            return
+        except RegistryError as error:
+            log.error("changes cannot be shown just now", repository=repository, error=error.message)
+            asyncio.get_running_loop().call_later(1.0, self._look_at, repository)
+            return
+        self._unreadable.pop(repository, None)
+        await self._fetcher.want(repository, found.wanted)
+
+    async def _entries(self, repository: str) -> list[Entry]:
+        found: list[Entry] = []
+        after = 0
+        while page := await self._reader.pending(repository, after, _PAGE):
+            found += [Entry.of(each) for each in page]
+            after = page[-1].number
+        return found
+
+    async def _acknowledge(self) -> None:
+        while True:
+            await asyncio.sleep(_ACK_EVERY)
+            if self._progress.state in (FOLLOWING, SNAPSHOT):
+                try:
+                    await self._client.ack(await self.status())
+                except (UpstreamError, RegistryError) as error:
+                    log.debug("the registry above could not be told how far we are", error=str(error))
+
+
+def _checked(line: wire.Event, serial: int, chain: bytes) -> JournalEvent:
+    """The event, where it follows on the one before. Raises UpstreamError."""
+    try:
+        event = line.to_journal()
+    except ValueError as error:
+        raise UpstreamError(f"event {line.serial} cannot be read: {error}") from error
+    if event.serial != serial + 1 or not events.verify(chain, event):
+        raise UpstreamError(f"event {line.serial} does not follow on event {serial}: it was changed on its way")
+    return event
