@@ -24,6 +24,7 @@ from registry.processes.move_follower import MoveFollower
 from registry.processes.node_parts import NodeParts
 from registry.processes.process import Process
 from registry.processes.signals import stop_and_reload
+from registry.processes.slave import SlaveNode
 from registry.processes.sockets import bind, bind_all
 from registry.processes.storage_move import NodeStorage, move_follower
 from registry.processes.supervisor import Supervisor
@@ -41,7 +42,7 @@ from registry.wiring import database_of, refuse_unnamed_bucket
 log = structlog.get_logger(__name__)
 
 _FIXED = ("listen", "workers", "metrics_listen", "max_connections", "idle_timeout", "body_timeout")  # of [server]
-_FIXED_SECTIONS = ("data", "tls", "database", "redis", "auth", "audit")
+_FIXED_SECTIONS = ("data", "tls", "database", "redis", "auth", "audit", "replication")
 
 
 def serve(settings: Settings, reload: Callable[[], Settings]) -> int:
@@ -140,6 +141,7 @@ class _Node:
                 leases,
                 process.metrics.worker_died,
             )
+        self._slave = SlaveNode(process, writer, leases) if process.settings.replication.is_slave else None
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> tuple[asyncio.Event, asyncio.Event]:
@@ -153,6 +155,8 @@ class _Node:
             self._supervisor.start()
         for front in self._fronts:
             await front.start()
+        if self._slave is not None:
+            self._slave.start()
         self._housekeeping.start(process.settings.collect.interval)
         self._background = [asyncio.create_task(self._announce()), asyncio.create_task(self._follower.run())]
         self._storage.use_settings = self._use_settings
@@ -178,6 +182,8 @@ class _Node:
         for task in self._background:
             task.cancel()
         await self._housekeeping.stop()
+        if self._slave is not None:
+            await self._slave.stop()
         if self._supervisor is not None:
             for listening in self._sockets:
                 listening.close()

@@ -54,9 +54,19 @@ def main() -> None:
 @click.option("--listen", metavar="HOST:PORT", multiple=True, help="Where clients connect; may be given again.")
 @click.option("--workers", metavar="N", help="Processes that serve clients.")
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Let everybody push who can connect.")
+@click.option("--role", metavar="master|slave", help="Take pushes, or copy what a master has and serve pulls alone.")
+@click.option("--master", metavar="URL", help="The registry that a slave copies; it may be a slave itself.")
+@click.option("--token-file", metavar="FILE", help="What `shoal replication token create` printed at the master.")
 @told_plainly
 def serve(
-    config: Path | None, data: str | None, listen: tuple[str, ...], workers: str | None, allow_anonymous: bool | None
+    config: Path | None,
+    data: str | None,
+    listen: tuple[str, ...],
+    workers: str | None,
+    allow_anonymous: bool | None,
+    role: str | None,
+    master: str | None,
+    token_file: str | None,
 ) -> None:
     """Run the registry until it is told to stop.
 
@@ -70,6 +80,9 @@ def serve(
         "server.listen": ",".join(listen) or None,
         "server.workers": workers,
         "server.allow_anonymous": allow_anonymous,
+        "replication.role": role,
+        "replication.master": master,
+        "replication.token_file": token_file,
     }
     reload = functools.partial(load, config, flags)
     settings = reload()

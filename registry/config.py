@@ -19,6 +19,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from registry import signature_settings
 from registry.auth_settings import AuthSettings
 from registry.auth_settings import problems as auth_problems
+from registry.replication_settings import ReplicationSettings
+from registry.replication_settings import problems as replication_problems
 from registry.setting_names import fields, is_secret, nearest, siblings
 from registry.setting_types import PositiveSeconds, Seconds, Secret, Section
 from registry.signature_settings import SignatureSettings
@@ -230,6 +232,7 @@ class Settings(BaseSettings):
     signatures: Policies = ()
     log: LogSettings = LogSettings()
     auth: AuthSettings = AuthSettings()
+    replication: ReplicationSettings = ReplicationSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -271,7 +274,9 @@ def load(config: Path | None = None, overrides: Mapping[str, object] | None = No
 def _check(settings: Settings) -> None:
     _check_tls(settings.tls)
     _check_storage(settings.storage)
-    if problems := [*auth_problems(settings.auth), *signature_settings.problems(settings.signatures)]:
+    problems = [*auth_problems(settings.auth), *signature_settings.problems(settings.signatures)]
+    problems += replication_problems(settings.replication)
+    if problems:
         raise ConfigError(*problems)
 
 

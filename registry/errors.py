@@ -116,6 +116,10 @@ class BlobInUse(Denied):
     """A blob that a manifest of the repository needs is not deleted."""
 
 
+class ReadOnly(Denied):
+    """A slave was asked to change something."""
+
+
 class Unsupported(RegistryError):
     code = "UNSUPPORTED"
 

@@ -21,6 +21,7 @@ _STATUS: tuple[tuple[type[RegistryError], int], ...] = (
     (errors.RequestInvalid, 400),
     (errors.EndpointUnknown, 404),
     (errors.BlobInUse, 405),
+    (errors.ReadOnly, 405),
     (errors.BlobUnknown, 404),
     (errors.BlobUploadInvalid, 400),
     (errors.BlobUploadUnknown, 404),
@@ -63,7 +64,7 @@ def response_of(error: RegistryError) -> web.Response:
     response = web.Response(status=status_of(error), body=body_of(error), content_type="application/json")
     if isinstance(error, MethodNotAllowed):
         response.headers["Allow"] = ", ".join(error.allowed)
-    if isinstance(error, errors.BlobInUse):
+    if isinstance(error, errors.BlobInUse | errors.ReadOnly):
         response.headers["Allow"] = "GET, HEAD"
     if isinstance(error, errors.Unavailable):
         response.headers["Retry-After"] = "5"

@@ -22,6 +22,8 @@ def refuse_open_door(settings: Settings, table: AccessTable) -> None:
     """Raise StartupError if others than this machine could connect, nobody can log in and nobody said that all may."""
     if not table.is_empty or has_people(settings.auth) or not is_kept_shut(settings):
         return
+    if settings.replication.is_slave:  # its accounts come from the master; until then it lets nobody in
+        return
     raise StartupError(
         f"{_way_in(settings)}, and there are no accounts: "
         f"make the first with `{first_account(settings)}`, listen on 127.0.0.1, or let everybody push and delete "
@@ -64,9 +66,12 @@ def greet(settings: Settings, addresses: Sequence[Address], *, is_open: bool) ->
     lines = [f"Shoal listens on  {', '.join(f'{scheme}://{at}' for at in dict.fromkeys(named))}"]
     if not is_open:
         lines.append(f"Log in            docker login {shown}")
-    lines.append(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE")
+    if settings.replication.is_slave:
+        lines.append(f"Pull an image     docker pull {shown}/IMAGE  (a copy of {settings.replication.master})")
+    else:
+        lines.append(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE")
     lines.append(f"Data is kept in   {settings.data.resolve()}")
-    if is_open:
+    if is_open and not settings.replication.is_slave:
         lines.append(f"Make an account   {first_account(settings)}  (until then, all may push and delete)")
     print("\n".join(lines), flush=True)
     if settings.collect.grace < _SHORT_GRACE:

@@ -20,6 +20,7 @@ from registry.http.discovery import DiscoveryHandlers
 from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
 from registry.http.manifests import ManifestHandlers
+from registry.http.read_only import read_only
 from registry.http.redirects import Redirects
 from registry.http.router import Call, Route
 from registry.http.server import Listener
@@ -132,7 +133,7 @@ class Process:
         system = self._system(changes)
         storage = settings.storage
         redirects = Redirects(storage.redirect, storage.stream_networks, settings.server.trusted_proxies)
-        return [
+        routes = [
             *ManifestHandlers(pull, manifests, links, timeout).routes(),
             *UploadHandlers(push, links, timeout, self._uploading).routes(),
             *BlobHandlers(pull, manifests, redirects).routes(),
@@ -141,6 +142,11 @@ class Process:
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
+        return self._allowed(routes)
+
+    def _allowed(self, routes: list[Route]) -> list[Route]:
+        asked = self.settings.replication
+        return read_only(routes, asked.master) if asked.is_slave else routes
 
     @contextmanager
     def _uploading(self, call: Call) -> Iterator[None]:
@@ -173,7 +179,9 @@ class Process:
     def control_listener(self, parts: NodeParts) -> Listener:
         """The administration alone, for the operator of this machine."""
         server = self.settings.server
-        answer = Dispatcher(self._process_access.api_routes(parts), self._observe, (), ControlGate(), parts.audit)
+        answer = Dispatcher(
+            self._allowed(self._process_access.api_routes(parts)), self._observe, (), ControlGate(), parts.audit
+        )
         return Listener(answer, MOST_CONNECTIONS, server.idle_timeout, server.body_timeout)
 
     async def is_open(self) -> bool:

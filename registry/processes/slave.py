@@ -1,0 +1,66 @@
+"""A node that is a slave: what follows the master, put together."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from registry.domain.clock import system_clock
+from registry.errors import StartupError
+from registry.ports import Changes, Leases
+from registry.processes.process import Process
+from registry.replication_settings import ReplicationSettings
+from registry.storage.metadata.replica_reader import SqlReplicaReader
+from replication.client import UpstreamClient
+from replication.fetch import Fetcher, Parts
+from replication.replica import Replica
+
+log = structlog.get_logger(__name__)
+
+
+class SlaveNode:
+    """What a node has once where it is a slave."""
+
+    def __init__(self, process: Process, changes: Changes, leases: Leases) -> None:
+        """Raises StartupError where a file that is named cannot be used."""
+        asked, self._rows = process.settings.replication, process.database.rows()
+        reader = SqlReplicaReader(self._rows, process.sql)
+        self._client = UpstreamClient(asked.master, _token(asked), asked.ca_file)
+        parts = Parts(reader, process.reader, process.blobs, process.uploads(changes), changes, leases)
+        self._replica = Replica(
+            self._client,
+            reader,
+            process.reader,
+            changes,
+            lambda arrived: Fetcher(self._client, parts, asked.transfers, arrived),
+            system_clock,
+        )
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await self._client.close()
+        await self._rows.close()
+
+    async def _run(self) -> None:
+        try:
+            await self._replica.run()
+        except Exception:
+            log.exception("the slave does not follow its master any more: this is an error of the program")
+            raise
+
+
+def _token(settings: ReplicationSettings) -> str:
+    if not settings.token_file:
+        return settings.token.get_secret_value()
+    try:
+        return Path(settings.token_file).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartupError(f"replication.token_file: {settings.token_file} cannot be read: {error}") from None

@@ -1,0 +1,61 @@
+"""Settings of a slave: `[replication]`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from registry.setting_types import Secret, Section
+from registry.values import Address
+
+
+def _master(text: str) -> str:
+    if not text:
+        return text
+    try:
+        url = urlsplit(text)
+        well_formed = url.scheme in ("http", "https") and url.hostname and (url.port is None or url.port > 0)
+    except ValueError:
+        well_formed = False
+    if not well_formed or "@" in url.netloc or url.path.strip("/") or url.query or url.fragment:
+        raise ValueError("expected the address of a registry, such as https://master.example:5000")
+    return text.rstrip("/")
+
+
+class ReplicationSettings(Section):
+    """Whether this registry takes pushes (a master), or copies what another one has (a slave of `master`).
+
+    `token`, or the first line of `token_file`: what `shoal replication token create` printed there. `transfers`: blobs
+    that are fetched at the same time.
+    """
+
+    role: Literal["master", "slave"] = "master"
+    master: Annotated[str, AfterValidator(_master)] = ""
+    token: Secret = SecretStr("")
+    token_file: str = ""
+    ca_file: str = ""
+    transfers: Annotated[int, Field(ge=1, le=64)] = 4
+
+    @property
+    def is_slave(self) -> bool:
+        return self.role == "slave"
+
+
+def problems(settings: ReplicationSettings) -> Iterator[str]:
+    """One line for each setting that does not go with another one."""
+    if not settings.is_slave:
+        if settings.master:
+            yield 'replication.master: only a slave has one; set replication.role = "slave" (--role slave) too'
+        return
+    has_token = bool(settings.token.get_secret_value() or settings.token_file)
+    if not settings.master:
+        yield "replication.master: a slave needs the address of its master (--master URL)"
+        return
+    if settings.token.get_secret_value() and settings.token_file:
+        yield "replication.token and replication.token_file: set one of them"
+    url = urlsplit(settings.master)
+    if has_token and url.scheme == "http" and not Address(url.hostname or "", 0).is_loopback:
+        yield f"replication.master: {settings.master} would send the token in the clear; write https://"
