@@ -38,6 +38,7 @@ from registry.storage.metadata.writer import GroupCommitWriter
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.wiring import database_of, refuse_unnamed_bucket
+from replication.slaves import HeardSlaves
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +121,8 @@ class _Node:
         self._follower = follower
         self._access = NodeAccess(process.access, process.sql, writer, process.settings.auth)
         self._audit = AuditLog(process.directory.audit, system_clock, process.settings.audit.keep)
-        self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit)
+        slaves = HeardSlaves(system_clock)
+        self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit, slaves)
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
         self._listener = process.listener(process.routes(parts), parts)
@@ -181,6 +183,7 @@ class _Node:
         log.info("stopping: running requests may end", seconds=drain_timeout)
         for task in self._background:
             task.cancel()
+        self._process.feed.end()
         await self._housekeeping.stop()
         if self._slave is not None:
             await self._slave.stop()

@@ -236,3 +236,13 @@ class AccessExists(RegistryError):
     """There is one of that name already."""
 
     code = "DENIED"
+
+
+class LogForked(Denied):
+    """What a slave has is not of this log."""
+
+
+class LogCutOff(RegistryError):
+    """The events that a slave needs next are not kept any more: it has to take a snapshot."""
+
+    code = "DENIED"

@@ -66,7 +66,7 @@ async def _worker(
         listener.answer = process.dispatcher(process.routes(parts), parts)
 
     node = channel.RemoteNode(reader, writer, configure)
-    parts = NodeParts(node, node, node, node)
+    parts = NodeParts(node, node, node, node, node)
     listener = process.listener(process.routes(parts), parts)
     front = Front(listener, sockets, process.door(listener), shared=True)
     stop, _ = stop_and_reload()
@@ -75,6 +75,7 @@ async def _worker(
     gc.freeze()  # what the start made stays: later collections need not walk it
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, node_gone], return_when=asyncio.FIRST_COMPLETED)
+    process.feed.end()
     if not node_gone.done():
         await front.stop(process.settings.server.drain_timeout)
         writer.close()

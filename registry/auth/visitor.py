@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from registry.domain.access import NOBODY, RIGHTS, AccessTable, Principal
+from registry.domain.access import NOBODY, RIGHTS, AccessTable, Principal, Replica
 
 CATALOG, ADMIN = "registry:catalog", "registry:admin"
 """Scopes that are for no repository: none can have such a name."""
@@ -26,6 +26,8 @@ class Visitor:
     """A token service outside of the registry says what is allowed; grants of ours say nothing."""
     has_expired: bool = False
     """The token's time is over; it is good for the end of an upload that its owner began."""
+    replica: Replica | None = None
+    """The slave whose replication token was shown. It may replicate, and nothing else."""
 
     @property
     def name(self) -> str:
@@ -71,6 +73,17 @@ class Visitor:
             and self.table.is_admin(self.principal)
             and (self.scopes is None or ADMIN in self.scopes)
         )
+
+    @property
+    def may_replicate(self) -> bool:
+        """An administrator may not: whoever copies everything for good is named for it."""
+        return self.is_open or self.replica is not None
+
+    def is_slave_still(self, table: AccessTable) -> bool:
+        """Whether somebody who was let in to replicate would be let in by the table of now."""
+        if self.replica is None:
+            return self.is_open and table.is_empty
+        return table.replicas.get(self.replica.name) == self.replica
 
 
 CLOSED = Visitor(NOBODY, AccessTable())

@@ -23,7 +23,7 @@ _RESERVED = frozenset({ANONYMOUS, "operator", "several", "token", "unknown"})
 _ACCOUNT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}[a-z0-9]|[a-z0-9]")
 
 USER, ROBOT = "user", "robot"
-ACCOUNT, GROUP, GRANT, KEY, LIMIT = "account", "group", "grant", "key", "limit"
+ACCOUNT, GROUP, GRANT, KEY, LIMIT, REPLICA = "account", "group", "grant", "key", "limit", "replica"
 
 
 def parse_account(text: str) -> str:
@@ -105,8 +105,27 @@ class PublicKey:
     retired: float | None = None
 
 
-Record = Account | Group | Grant | PublicKey | Limit
-_KINDS: dict[str, type[Record]] = {ACCOUNT: Account, GROUP: Group, GRANT: Grant, KEY: PublicKey, LIMIT: Limit}
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A slave that may copy everything by a token. `id`: another one for each token, also of the same name.
+
+    The hash of the token is no part of it: that is private, so that no other slave hears of it.
+    """
+
+    name: str
+    id: str
+    created: float
+
+
+Record = Account | Group | Grant | PublicKey | Limit | Replica
+_KINDS: dict[str, type[Record]] = {
+    ACCOUNT: Account,
+    GROUP: Group,
+    GRANT: Grant,
+    KEY: PublicKey,
+    LIMIT: Limit,
+    REPLICA: Replica,
+}
 
 
 def kind_of(record: Record) -> str:
@@ -166,6 +185,7 @@ class AccessTable:
     groups: dict[str, Group] = field(default_factory=dict)
     keys: dict[str, PublicKey] = field(default_factory=dict)
     limits: dict[str, Limit] = field(default_factory=dict)
+    replicas: dict[str, Replica] = field(default_factory=dict)
     _groups_of: dict[str, set[str]] = field(default_factory=dict)
     _grants: dict[str, Granted] = field(default_factory=dict)
     _decided: dict[tuple[str, tuple[str, ...], str], frozenset[str]] = field(default_factory=dict)
@@ -191,6 +211,8 @@ class AccessTable:
                 self.keys[record.id] = record
             case Limit():
                 self.limits[record.pattern] = record
+            case Replica():
+                self.replicas[record.name] = record
 
     def drop(self, kind: str, key: str) -> None:
         self._decided.clear()
@@ -210,6 +232,8 @@ class AccessTable:
             self.keys.pop(key, None)
         elif kind == LIMIT:
             self.limits.pop(key, None)
+        elif kind == REPLICA:
+            self.replicas.pop(key, None)
 
     def is_current(self, principal: Principal, now: float) -> bool:
         """Whether somebody who logged in at `issued` is still welcome."""

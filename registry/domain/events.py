@@ -17,7 +17,7 @@ TAG_SET = "tag.set"
 TAG_DELETE = "tag.del"
 EPOCH_BEGIN = "epoch.begin"
 AUTH = "auth."
-"""The beginning of the kinds auth.account, auth.group, auth.grant, auth.key."""
+"""The beginning of the kinds auth.account, auth.group, auth.grant, auth.key, auth.limit, auth.replica."""
 
 CHAIN_START = bytes(32)
 """The link before the first event."""
@@ -34,7 +34,7 @@ class JournalEvent:
     - manifest.del: digest (tags that point at it go with it)
     - epoch.begin: id
     - auth.KIND: key, value (the record of registry.domain.access as a JSON text, "" where it was removed); of no
-      repository. Private keys are never in it, hashes of passwords are.
+      repository. Private keys and hashes of replication tokens are never in it, hashes of passwords are.
     """
 
     serial: int

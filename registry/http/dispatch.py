@@ -65,7 +65,7 @@ class Dispatcher:
             if (result := auditing.result_of(call, status)) is not None:
                 await self._tell(call, result, path)
             if not call.begun:
-                _add_headers(response, path, call)
+                add_headers(response, path, call)
                 if request.method != "HEAD":
                     call.sent = response.content_length or 0
             return response
@@ -120,7 +120,7 @@ class Dispatcher:
         return response
 
 
-def _add_headers(response: web.StreamResponse, path: str, call: Call) -> None:
+def add_headers(response: web.StreamResponse, path: str, call: Call) -> None:
     headers = response.headers
     headers["X-Request-Id"] = call.id
     headers["Server"] = "Shoal"

@@ -36,6 +36,8 @@ _STATUS: tuple[tuple[type[RegistryError], int], ...] = (
     (errors.SizeInvalid, 400),
     (errors.PaginationInvalid, 400),
     (errors.RangeUnsatisfiable, 416),
+    (errors.LogForked, 409),
+    (errors.LogCutOff, 410),
     (errors.Denied, 403),
     (errors.Unauthorized, 401),
     (errors.TooManyRequests, 429),

@@ -171,13 +171,15 @@ def _is_enough(visitor: Visitor, call: Call, route: Route) -> bool:
             return visitor.may_ask_for_lists
         case "admin":
             return visitor.may_administer
+        case "replicate":
+            return visitor.may_replicate
         case right:
             return visitor.may(right, parse_repository(call.parameters["name"]))
 
 
 def _scope(call: Call, route: Route) -> str:
     match route.right:
-        case "known":
+        case "known" | "replicate":  # no scope of a token is for slaves
             return ""
         case "catalog":
             return f"{CATALOG}:*"

@@ -37,7 +37,7 @@ class Call:
     https: bool = False
 
 
-RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "known", "none"})
+RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "replicate", "known", "none"})
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -47,7 +47,8 @@ class Route:
     """`template` has {name}, which spans slashes, and other {parameters}, which do not.
 
     `right` is what a caller needs: pull, push or delete on the repository that `template` names; catalog, admin; to
-    be known; or none. `outlives_token`: a request of an upload goes on though the token's time is over.
+    be a slave (replicate); to be known; or none. `outlives_token`: a request of an upload goes on though the token's
+    time is over.
     """
 
     method: str

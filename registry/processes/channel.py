@@ -3,7 +3,8 @@
 A request is [number, operation, body], an answer [number, error or nil, body]; an answer with the number 0
 is the settings, which the node tells at the start and when they change. Operations:
 `submit` (a change; answered by its outcome), `acquire` and `release` (the lease of a digest), `login` (name, password
-and address; answered by the principal), `hash` (of a new password), `note` and `record` (entries of the audit log).
+and address; answered by the principal), `hash` (of a new password), `note` and `record` (entries of the audit log),
+`report` (what a slave says of itself) and `slaves` (all of that).
 Leases that a worker holds end with its connection.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from registry.domain.audit import AuditEntry
 from registry.domain.changes import Change, Outcome
 from registry.domain.digest import Digest
 from registry.errors import RegistryError, Unavailable
+from registry.ports.slaves import SlaveReport
 from registry.processes.node_parts import NodeParts
 from registry.services.leases import LocalLeases
 
@@ -72,7 +74,7 @@ async def receive(reader: asyncio.StreamReader) -> list[Any]:
 
 
 class RemoteNode:
-    """The worker's side: Changes, Leases, Logins and Audit, each by a message to the node."""
+    """The worker's side: Changes, Leases, Logins, Audit and Slaves, each by a message to the node."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_settings: Callable[[str], None]
@@ -129,6 +131,12 @@ class RemoteNode:
     async def record(self, entry: AuditEntry) -> None:
         await self._ask("record", entry)
 
+    async def report(self, report: SlaveReport) -> None:
+        await self._ask("report", report)
+
+    async def slaves(self) -> Sequence[SlaveReport]:
+        return msgspec.convert(await self._ask("slaves", None), list[SlaveReport])
+
     async def login(self, name: str, password: str, address: str) -> Principal:
         return msgspec.convert(await self._ask("login", [name, password, address]), Principal)
 
@@ -179,6 +187,7 @@ class WorkerSession:
     ) -> None:
         self._logins = parts.logins
         self._audit = parts.audit
+        self._slaves = parts.slaves
         self._reader = reader
         self._writer = writer
         self._changes = parts.changes
@@ -228,6 +237,11 @@ class WorkerSession:
         if operation == "record":
             await self._audit.record(msgspec.convert(body, AuditEntry))
             return None
+        if operation == "report":
+            await self._slaves.report(msgspec.convert(body, SlaveReport))
+            return None
+        if operation == "slaves":
+            return await self._slaves.slaves()
         digest = Digest.parse(body)
         if operation == "acquire":
             await self._leases.acquire(digest)

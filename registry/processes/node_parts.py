@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 from registry.auth.logins import Logins
 from registry.ports import Audit, Changes, Leases
+from registry.ports.slaves import Slaves
 
 
 @dataclass(frozen=True, slots=True)
 class NodeParts:
-    """The writer of changes, the leases of digests, the comparing of passwords, the audit log."""
+    """The writer of changes, the leases of digests, the comparing of passwords, the audit log, what slaves report."""
 
     changes: Changes
     leases: Leases
     logins: Logins
     audit: Audit
+    slaves: Slaves

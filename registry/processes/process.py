@@ -24,11 +24,13 @@ from registry.http.read_only import read_only
 from registry.http.redirects import Redirects
 from registry.http.router import Call, Route
 from registry.http.server import Listener
+from registry.http.stored_blobs import StoredBlobs
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
 from registry.ports import Changes, UploadStore
 from registry.processes.access import ProcessAccess
 from registry.processes.allocator import keep_buffers
+from registry.processes.feed import ProcessFeed
 from registry.processes.node_parts import NodeParts
 from registry.processes.sockets import most_connections
 from registry.processes.tls import tls_of
@@ -43,6 +45,8 @@ from registry.storage.files import DataDirectory
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
+from registry.storage.metadata.feed import SqlFeed
+from registry.storage.metadata.reader import SqlReader
 from registry.storage.stores import Stores
 from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
@@ -70,7 +74,10 @@ class Process:
         self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
         self.database = database_of(settings)
-        self.sql = self.database.reader()
+        rows = self.database.rows()
+        self.sql = SqlReader(rows)
+        # Postgres may have other nodes, whose commits are not counted here.
+        self.feed = ProcessFeed(SqlFeed(rows), None if settings.database.url else commits)
         freshness = self.database.freshness(self.sql, commits)
         self.reader = CachedReader(self.sql, freshness, _CACHE_BYTES)
         self.access = CurrentAccess(self.sql, freshness)
@@ -139,6 +146,7 @@ class Process:
             *BlobHandlers(pull, manifests, redirects).routes(),
             *DiscoveryHandlers(DiscoveryService(self.reader), links).routes(),
             *self._process_access.routes(parts),
+            *self._feed_routes(parts),
             *system.routes(),
             *(() if settings.server.metrics_listen else system.metrics_routes()),
         ]
@@ -147,6 +155,10 @@ class Process:
     def _allowed(self, routes: list[Route]) -> list[Route]:
         asked = self.settings.replication
         return read_only(routes, asked.master) if asked.is_slave else routes
+
+    def _feed_routes(self, parts: NodeParts) -> list[Route]:
+        server, blobs = self.settings.server, StoredBlobs(self.reader, self.blobs)
+        return self.feed.routes(parts.slaves, self.access, blobs, server.trusted_proxies, server.body_timeout)
 
     @contextmanager
     def _uploading(self, call: Call) -> Iterator[None]:

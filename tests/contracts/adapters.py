@@ -45,6 +45,7 @@ from registry.storage.s3.client import S3Client
 from registry.storage.s3.settings import StoreSettings
 from registry.storage.uploads_fs import FileUploads
 from registry.storage.uploads_store import StoreUploads
+from replication.slaves import HeardSlaves
 
 CACHE_BYTES = 1024 * 1024
 METADATA = ("memory", "sql", "sql with a cache", "sql over the channel")
@@ -125,7 +126,7 @@ async def worker_of(changes: Changes, leases: LocalLeases) -> AsyncIterator[Remo
     node_reader, node_writer = await asyncio.open_connection(sock=ours)
     worker_reader, worker_writer = await asyncio.open_connection(sock=theirs)
     remote = RemoteNode(worker_reader, worker_writer, lambda _settings: None)
-    parts = NodeParts(changes, leases, Nobody(), NoAudit())
+    parts = NodeParts(changes, leases, Nobody(), NoAudit(), HeardSlaves(ManualClock()))
     tasks = [
         asyncio.create_task(WorkerSession(node_reader, node_writer, parts, leases).run()),
         asyncio.create_task(remote.run()),

@@ -2,7 +2,8 @@
 
     python -m tests.harness.hooked '{"clock": 300, "token_lifetime": 2}' PYTHON -m registry serve ...
 
-`clock`: seconds that its clock is ahead; `token_lifetime`: seconds that a token is good for. With one worker it answers
+`clock`: seconds that its clock is ahead; `token_lifetime`: seconds that a token is good for; `heartbeat`: seconds of
+silence after which a stream for slaves says so. With one worker it answers
 besides POST /hooks/accounts (a method of AccountService and its arguments), POST /hooks/rotate (a new key signs), and
 GET /hooks/looks: what was asked of metadata, sessions and blobs since the last time.
 """
@@ -57,6 +58,8 @@ def main() -> None:
     clock.system_clock = lambda: time.time() + shift  # before anybody imports it
     sys.argv = ["shoal", *sys.argv[sys.argv.index("registry") + 1 :]]
 
+    if "heartbeat" in options:
+        _quicken_heart(float(options["heartbeat"]))
     if "token_lifetime" in options:
         _shorten_tokens(float(options["token_lifetime"]))
     _add_routes()
@@ -64,6 +67,12 @@ def main() -> None:
     from registry.cli import main as shoal
 
     shoal()
+
+
+def _quicken_heart(seconds: float) -> None:
+    from replication import wire
+
+    wire.HEARTBEAT = seconds
 
 
 def _shorten_tokens(lifetime: float) -> None:

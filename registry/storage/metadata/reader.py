@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import bindparam, exists, func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.sql import Select
 
 from registry.domain.access import KEY
@@ -58,12 +58,6 @@ _TAGS = (
     select(tags.c.name)
     .where(tags.c.repository_id == bindparam("id"), tags.c.name > bindparam("after"))
     .order_by(tags.c.name)
-    .limit(bindparam("limit"))
-)
-_REPOSITORIES = (
-    select(repositories.c.name)
-    .where(repositories.c.name > bindparam("after"), exists().where(manifests.c.repository_id == repositories.c.id))
-    .order_by(repositories.c.name)
     .limit(bindparam("limit"))
 )
 _REFERRERS = (
@@ -195,7 +189,7 @@ class SqlReader:
         return [row.name for row in rows]
 
     async def repositories(self, after: str, limit: int) -> Sequence[str]:
-        return [row.name for row in await self._rows.all(_REPOSITORIES, {"after": after, "limit": limit})]
+        return [row.name for row in await self._rows.all(statements.REPOSITORIES, {"after": after, "limit": limit})]
 
     async def referrers(
         self, repository: str, subject: str, artifact_type: str | None, after: str, limit: int

@@ -94,3 +94,11 @@ MOVE = select(properties.c.value).where(_THE_MOVE)
 FORGET_MOVE = delete(properties).where(_THE_MOVE)
 SET_MOVE = update(properties).where(_THE_MOVE).values(value=bindparam("new"))
 ADD_MOVE = insert(properties).values(name="storage move")
+
+# What readers ask, too.
+REPOSITORIES = (
+    select(repositories.c.name)
+    .where(repositories.c.name > bindparam("after"), exists().where(manifests.c.repository_id == repositories.c.id))
+    .order_by(repositories.c.name)
+    .limit(bindparam("limit"))
+)

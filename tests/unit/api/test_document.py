@@ -17,6 +17,7 @@ from registry.http.router import Route
 from registry.processes.access import ProcessAccess
 from registry.processes.node_parts import NodeParts
 from registry.services.leases import LocalLeases
+from replication.slaves import NoSlaves
 from tests.unit.auth.nodes import Node
 
 DOCUMENT = document(OPERATIONS)
@@ -26,7 +27,7 @@ DOCUMENT = document(OPERATIONS)
 async def routes() -> list[Route]:
     node = Node()
     logins = NodeLogins(node.access, node.passwords, (), node.clock)
-    parts = NodeParts(node.metadata, LocalLeases(), logins, NoAudit())
+    parts = NodeParts(node.metadata, LocalLeases(), logins, NoAudit(), NoSlaves())
     served = ProcessAccess(Settings(), node.access, node.metadata, None).routes(parts)
     return [route for route in served if route.template.startswith(BASE)]
 

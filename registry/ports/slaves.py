@@ -1,0 +1,41 @@
+"""What slaves tell of themselves, and where a node keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class SlaveReport:
+    """How far a slave is, as it said last.
+
+    `name`: of its token, or what it calls itself where none is needed; `address`: where it was heard from. `stored`:
+    the last serial that it has; all events up to `visible` can be seen there; `waiting`: how many cannot yet, for want
+    of `missing` bytes. `error`: what went wrong last, "" where nothing does. `since`, `heard`: when it was heard of
+    first and last, in seconds since the epoch.
+    """
+
+    name: str
+    address: str
+    stored: int
+    visible: int
+    waiting: int
+    missing: int
+    state: str
+    error: str
+    since: float
+    heard: float
+
+
+class Slaves(Protocol):
+    """The slaves that a node has heard of; each process of the node tells and asks the same."""
+
+    async def report(self, report: SlaveReport) -> None:
+        """In the place of what the slave of that name and address said before; of `since`, the first counts."""
+        ...
+
+    async def slaves(self) -> Sequence[SlaveReport]:
+        """In the order of their names and addresses."""
+        ...
