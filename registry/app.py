@@ -119,7 +119,7 @@ class _Node:
         self._follower = follower
         self._access = NodeAccess(process.access, process.sql, writer, process.settings.auth)
         self._audit = AuditLog(process.directory.audit, system_clock, process.settings.audit.keep)
-        self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit)
+        self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit, self._access.people)
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
         self._listener = process.listener(process.routes(parts), parts)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.auth.logins import Logins
+from registry.auth.people import People
 from registry.ports import Audit, Changes, Leases
 
 
 @dataclass(frozen=True, slots=True)
 class NodeParts:
-    """The writer of changes, the leases of digests, the comparing of passwords, the audit log."""
+    """The writer of changes, the leases of digests, the comparing of passwords, the audit log, the issuers."""
 
     changes: Changes
     leases: Leases
     logins: Logins
     audit: Audit
+    people: People
