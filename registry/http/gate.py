@@ -146,7 +146,7 @@ class AccessGate:
         if visitor is None or call.request.method in _READING or cookies.comes_from_own_page(call.request, base):
             return visitor
         call.actor = visitor.name
-        raise Denied("the browser does not say that a page of this registry sent this; where one did, log in again")
+        raise Denied("only a page of this registry may ask for this, and the browser does not say that one did")
 
     def _certified(self, call: Call, table: AccessTable) -> Principal:
         """Who the certificate says that the client showed in the TLS handshake. Raises Unauthorized."""

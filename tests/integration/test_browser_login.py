@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +23,8 @@ from tests.harness.browser import Browser, query_of
 from tests.harness.client import RegistryClient
 from tests.harness.content import small_image
 from tests.harness.oidc_provider import OidcProvider, forged, in_background
-from tests.harness.server import ShoalServer
+from tests.harness.postgres import PostgresServer
+from tests.harness.server import Settings, ShoalServer
 
 IMAGE = small_image(7801)
 
@@ -282,10 +285,16 @@ def test_an_account_of_that_name_ends_a_session(place: Place) -> None:
     assert gone.log_in().status_code == 403
 
 
-def test_another_key_leaves_sessions_alone(place: Place) -> None:
-    ann = place.person("Ann")
-    Commands("--data", place.server.data)("token", "keys", "rotate")
+def test_sessions_and_keys(place: Place) -> None:
+    """Another key leaves them alone; one that is revoked takes them along."""
+    ann, shoal = place.person("Ann", "devs"), Commands("--data", place.server.data)
+    password = ann.password()
+    shoal("token", "keys", "rotate")
     assert ann.who()["name"] == "ann"
+    assert pulls(place, "ann", password) == 200
+    shoal("token", "keys", "rotate", "--revoke")
+    assert ann.who() == {}
+    assert pulls(place, "ann", password) == 401
     assert place.person("Bea").who()["name"] == "bea"
 
 
@@ -314,7 +323,7 @@ def test_a_page_of_others_changes_nothing(place: Place, path: str, said: dict[st
     ann = place.person("Ann")
     answer = ann.press(path, **said)
     assert answer.status_code == 403
-    assert "does not say that a page of this registry sent this" in answer.text
+    assert "only a page of this registry may ask for this" in answer.text
     assert "Set-Cookie" not in answer.headers
     assert ann.who()["name"] == "ann"
 
@@ -369,6 +378,21 @@ def test_a_password_for_docker(place: Place) -> None:
     assert requests.post(f"{place.server.url}/auth/token", data=refresh, timeout=30).status_code == 401
     place.audited("ann", "password.post", "done")
     place.audited("ann", "token.get", "done")
+
+
+@pytest.mark.require("skopeo")
+def test_a_client_that_logs_in_with_it(place: Place, tmp_path: Path) -> None:
+    ann = place.person("Ann", "devs")
+
+    def skopeo(*words: str, text: str = "") -> int:
+        line = ["skopeo", words[0], "--tls-verify=false", "--authfile", str(tmp_path / "auth.json"), *words[1:]]
+        return subprocess.run(line, input=text, text=True, capture_output=True, timeout=60, check=False).returncode
+
+    image = f"docker://{place.server.host}/team/app:1"
+    assert skopeo("login", "-u", "bob", "--password-stdin", place.server.host, text=ann.password()) != 0
+    assert skopeo("inspect", image) != 0
+    assert skopeo("login", "-u", "ann", "--password-stdin", place.server.host, text=ann.password()) == 0
+    assert skopeo("inspect", image) == 0
 
 
 def test_a_password_that_is_over(place: Place) -> None:
@@ -441,6 +465,26 @@ def test_several_issuers(start_shoal: StartShoal) -> None:
         server.restart()
         assert browser.log_in(links[1]).status_code == 403, "one that names itself has to"
         assert (other.asked["/token"], one.asked["/token"]) == before, "nobody was given the code"
+
+
+@pytest.mark.require("postgres")
+def test_a_login_that_one_node_begins_and_another_one_ends(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    settings: Settings = {"database": {"url": postgres_server.new_database()}}
+    with ExitStack() as running:
+        provider = running.enter_context(in_background(OidcProvider()))
+        nodes = [ShoalServer(tmp_path / name, settings=settings, env=oidc_of(provider)) for name in ("a", "b")]
+        one, other = (running.enter_context(node) for node in nodes)
+        browser = Browser(one.url)
+        back = browser.way_back()
+        browser.url = other.url
+        asked_for = {"Host": one.host}  # as the front of several masters sends it on
+        assert browser.get(back, headers=asked_for).status_code == 302
+        assert browser.who()["name"] == "ann"
+        browser.url = one.url
+        password = browser.password()
+        for node in (one, other):
+            given = requests.get(f"{node.url}/auth/token", auth=("ann", password), timeout=30)
+            assert given.status_code == 200, given.text
 
 
 def test_a_registry_whose_people_have_no_browser(shared_shoal: ShoalServer) -> None:

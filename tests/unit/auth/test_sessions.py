@@ -11,8 +11,7 @@ from registry.auth.logins import NodeLogins
 from registry.auth.sessions import MOST_LENGTH, Sessions, visitor_of
 from registry.auth.tokens import ACCESS, REFRESH, Tokens
 from registry.auth.visitor import Visitor
-from registry.domain.access import KEY, Principal
-from registry.domain.changes import SetRecord
+from registry.domain.access import Principal
 from registry.errors import Denied, TooManyRequests, Unauthorized
 from tests.unit.auth.nodes import Node
 
@@ -114,7 +113,8 @@ async def test_a_key_that_is_gone_ends_what_it_has_signed(house: House) -> None:
     (old,) = (await house.node.access.table()).keys
     await house.node.rotation.rotate()
     assert await house.visitor(token) is not None
-    await house.node.metadata.submit(SetRecord(KEY, old, ""))
+    await house.node.rotation.rotate(revoke=True)
+    assert old not in (await house.node.access.table()).keys
     assert await house.visitor(token) is None
     house.outside.passwords.clear()
     await house.logins.login("ann", password, HERE)
