@@ -31,6 +31,7 @@ _AFTERWARDS = "/auth/session"
 # One slash and no other slash or backslash behind it, nor anything that a browser would leave out in between.
 _LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]{0,1000}")
 _WORD = re.compile(r"[a-z_]{1,60}")
+_VISIBLE = re.compile(r"[ -~]+")  # what codes and issuers are made of: RFC 6749, appendix A.11
 
 
 class _Kept(msgspec.Struct, frozen=True, repr_omit_defaults=True):
@@ -92,12 +93,10 @@ class LoginHandlers:
     async def _welcome(self, call: Call, kept: _Kept, base: str) -> web.Response:
         """Raises Denied."""
         query = call.request.query
-        if "code" not in query or "error" in query:
-            said = query.get("error", "")
+        code, named, said = query.get("code", ""), query.get("iss", ""), query.get("error", "")
+        if said or not _VISIBLE.fullmatch(code + named) or not code:
             raise Denied(f"{kept.issuer} lets nobody in: {said if _WORD.fullmatch(said) else 'it sends no code'}")
-        back = Return(
-            kept.issuer, query["code"], query.get("iss", ""), kept.verifier, kept.nonce, f"{base}/auth/callback"
-        )
+        back = Return(kept.issuer, code, named, kept.verifier, kept.nonce, f"{base}/auth/callback")
         principal = await self._people.who_came(back)
         session = await self._sessions.begin(principal)
         call.actor = principal.name
@@ -147,5 +146,5 @@ def _read(text: str) -> _Kept | None:
     """None where the browser has kept nothing, or something else."""
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Kept)
-    except ValueError:  # those of base64 and of msgspec, too
+    except (ValueError, RecursionError):  # those of base64 and of msgspec, too
         return None

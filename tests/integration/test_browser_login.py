@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import subprocess
@@ -27,6 +28,7 @@ from tests.harness.postgres import PostgresServer
 from tests.harness.server import Settings, ShoalServer
 
 IMAGE = small_image(7801)
+_NESTED = "shoal-login=" + base64.urlsafe_b64encode(b'{"x":' + b"[" * 4000).decode()
 
 
 def oidc_of(*providers: OidcProvider) -> dict[str, str]:
@@ -142,8 +144,6 @@ def test_a_login_leads_nowhere_else(place: Place, path: str) -> None:
 
 def test_where_the_cookie_itself_says_that_a_login_leads_elsewhere(place: Place) -> None:
     """Whoever can plant a cookie still leads nobody to another site."""
-    import base64
-
     browser = place.browser()
     back = browser.way_back()
     kept = browser.session.cookies["shoal-login"]
@@ -190,7 +190,7 @@ def test_the_state_of_somebody_else(place: Place) -> None:
 
 def test_a_browser_that_has_kept_nothing(place: Place) -> None:
     back = place.browser().way_back()
-    for cookie in ("", "shoal-login=", "shoal-login=x", "shoal-login=e30", "shoal-login=bnVsbA"):
+    for cookie in ("", "shoal-login=", "shoal-login=x", "shoal-login=e30", "shoal-login=bnVsbA", _NESTED):
         answer = requests.get(place.server.url + back, headers={"Cookie": cookie}, allow_redirects=False, timeout=30)
         assert answer.status_code == 403, cookie
         assert "shoal-session" not in answer.headers.get("Set-Cookie", "")
@@ -244,8 +244,9 @@ def test_an_issuer_that_lets_nobody_in(place: Place) -> None:
     assert answer.status_code == 403
     assert "access_denied" in answer.text
     assert "script" not in answer.text
-    place.provider.returns = {"error": "<script>"}
-    assert "script" not in browser.log_in().text
+    for returns in ({"error": "<script>"}, {"code": ""}, {"code": "\u00e9"}, {"code": "a\tb"}, {"iss": "\0"}):
+        place.provider.returns = returns
+        assert "it sends no code" in browser.log_in().text
 
 
 def test_an_issuer_that_is_away(place: Place) -> None:
