@@ -104,9 +104,9 @@ class OidcSettings(Section):
     ca_file: str = ""
     key_hosts: tuple[str, ...] = ()
     rules: tuple[ClaimRule, ...] = ()
-    name_claim: Literal["preferred_username", "email", "sub"] = "preferred_username"
+    name_claim: Literal["preferred_username", "sub"] = "preferred_username"
     groups_claim: str = ""
-    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    scopes: tuple[str, ...] = ("openid", "profile")
     timeout: PositiveSeconds = 10.0
 
 

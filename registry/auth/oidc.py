@@ -132,9 +132,7 @@ class OidcIssuer:
             raise Denied(f"the login at {self.issuer} does not count: {refusal}") from None
         found = person(claims, self._settings.name_claim, self._settings.groups_claim)
         if found is None:
-            raise Denied(
-                f"{self.issuer} does not say who you are ({self._settings.name_claim}, which has to be verified)"
-            )
+            raise Denied(f"{self.issuer} does not say who you are ({self._settings.name_claim})")
         return found
 
     async def _id_token(self, code: str, verifier: str, redirect_uri: str) -> str:
