@@ -122,7 +122,8 @@ class _Node:
         self._access = NodeAccess(process.access, process.sql, writer, process.settings.auth)
         self._audit = AuditLog(process.directory.audit, system_clock, process.settings.audit.keep)
         slaves = HeardSlaves(system_clock)
-        self._parts = parts = NodeParts(writer, leases, self._access.logins, self._audit, slaves)
+        logins, people = self._access.logins, self._access.people
+        self._parts = parts = NodeParts(writer, leases, logins, people, self._audit, slaves)
         self._sockets = sockets
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
         self._listener = process.listener(process.routes(parts), parts)

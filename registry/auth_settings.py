@@ -16,6 +16,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from registry.setting_types import PositiveSeconds, Secret, Section
 from registry.values import Address
 
+_LONGEST = 30 * 86400.0  # seconds for which a key is kept that signs no more
+
 ClaimPattern = str | int | bool
 """What a claim of a token has to be; `*` in a text stands for anything."""
 
@@ -102,9 +104,9 @@ class OidcSettings(Section):
     ca_file: str = ""
     key_hosts: tuple[str, ...] = ()
     rules: tuple[ClaimRule, ...] = ()
-    name_claim: Literal["preferred_username", "email", "sub"] = "preferred_username"
+    name_claim: Literal["preferred_username", "sub"] = "preferred_username"
     groups_claim: str = ""
-    scopes: tuple[str, ...] = ("openid", "profile", "email")
+    scopes: tuple[str, ...] = ("openid", "profile")
     timeout: PositiveSeconds = 10.0
 
 
@@ -124,6 +126,9 @@ class AuthSettings(Section):
     service: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._:/-]+$")] = "shoal"
     # docker and podman count any token for a minute, and ask for each operation anew
     token_lifetime: Annotated[PositiveSeconds, Field(ge=60)] = 300.0
+    # of people who log in with a browser: how long the browser, and a password for docker, are good
+    session_lifetime: Annotated[PositiveSeconds, Field(ge=60, le=_LONGEST)] = 8 * 3600.0
+    login_lifetime: Annotated[PositiveSeconds, Field(ge=60, le=_LONGEST)] = 12 * 3600.0
     htpasswd: str = ""
     ldap: LdapSettings = LdapSettings()
     oidc: Annotated[tuple[OidcSettings, ...], BeforeValidator(_tables), "secret"] = ()

@@ -34,12 +34,15 @@ _CONNECTIONS = 4
 
 @dataclass(frozen=True, slots=True)
 class Documents:
-    """One version of what the issuer publishes. `takes_basic`: how the client shows its secret (RFC 6749, 2.3.1)."""
+    """One version of what the issuer publishes. `takes_basic`: how the client shows its secret (RFC 6749, 2.3.1);
+    `names_itself`: it says in each answer to a browser whose it is (RFC 9207, 3).
+    """
 
     authorization_endpoint: str
     token_endpoint: str
     takes_basic: bool
     keys: tuple[VerifyingKey, ...]
+    names_itself: bool = False
 
 
 def must_fetch(now: float, fetched: float | None, tried: float | None, *, wants_newer: bool) -> bool:
@@ -150,7 +153,8 @@ class IssuerDocuments:
         # client_secret_basic is what holds where nothing is said (Discovery, section 3)
         methods = found.get("token_endpoint_auth_methods_supported")
         takes_basic = not isinstance(methods, list) or "client_secret_basic" in methods
-        return Documents(browser if may_send_browser(browser) else "", token, takes_basic, keys_of(keys))
+        names_itself = found.get("authorization_response_iss_parameter_supported") is True
+        return Documents(browser if may_send_browser(browser) else "", token, takes_basic, keys_of(keys), names_itself)
 
     async def _json(
         self, method: str, url: str, form: Mapping[str, str] | None = None, more: Mapping[str, str] | None = None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from registry.auth.issued import IssuedToken
 from registry.auth.keys import KeyRing, jwks
 from registry.auth.logins import Logins
 from registry.auth.tokens import REFRESH, REFRESH_LIFETIME, Tokens, granted, parse_scopes
@@ -12,20 +13,6 @@ from registry.domain.access import NOBODY, AccessTable, Principal
 from registry.domain.clock import Clock
 from registry.errors import RequestInvalid, Unauthorized
 from registry.ports import Access
-
-
-@dataclass(frozen=True, slots=True)
-class IssuedToken:
-    """For the account `who`; `lifetime` in seconds from `issued` (seconds since the epoch).
-
-    `refresh`: a token that gets others, for accounts alone, or "".
-    """
-
-    who: str
-    token: str
-    issued: float
-    lifetime: float
-    refresh: str = ""
 
 
 class TokenService:

@@ -11,6 +11,8 @@ from typing import Protocol
 
 from registry.auth.identity import Identity, PasswordSource
 from registry.auth.passwords import MOST_LENGTH, Passwords
+from registry.auth.sessions import owner_of
+from registry.auth.tokens import Tokens
 from registry.domain.access import AccessTable, Account, Principal, parse_account
 from registry.domain.clock import Clock
 from registry.domain.networks import network_of
@@ -41,8 +43,17 @@ class NodeLogins:
     password with each request costs Argon2 once; many that come at once are one.
     """
 
-    def __init__(self, access: Access, passwords: Passwords, sources: Sequence[PasswordSource], clock: Clock) -> None:
+    def __init__(
+        self,
+        access: Access,
+        passwords: Passwords,
+        sources: Sequence[PasswordSource],
+        clock: Clock,
+        tokens: Tokens | None = None,
+    ) -> None:
+        """`tokens` knows the passwords that we have signed ourselves (Sessions.password); None where there are none."""
         self._access = access
+        self._tokens = tokens
         self._passwords = passwords
         self._sources = sources
         self._clock = clock
@@ -55,6 +66,8 @@ class NodeLogins:
         now, client = self._clock(), network_of(address)
         table = await self._access.table()
         account = table.accounts.get(name)
+        if account is None and (owner := self._owner(name, password, table, client)) is not None:
+            return owner
         proof = self._proof(name, password, account)
         known = self._remembered.get(proof)
         if known is not None and now < known[1] and self._is_welcome(known[0], table, by_source=account is None):
@@ -71,6 +84,18 @@ class NodeLogins:
 
     async def hash(self, password: str) -> str:
         return await self._passwords.hash(password)
+
+    def _owner(self, name: str, password: str, table: AccessTable, client: str) -> Principal | None:
+        """Who shows a password that we have signed. It is not remembered: to verify it costs less than that, and so it
+        ends when it says. Raises Unauthorized where it is not good (any more), and asks nobody outside about it.
+        """
+        if self._tokens is None:
+            return None
+        try:
+            return owner_of(password, name, self._tokens, table, self._clock())
+        except Unauthorized:
+            self._failures.failed(client, name, self._clock())
+            raise
 
     async def _once(self, proof: bytes, name: str, password: str, account: Account | None) -> Principal | None:
         task = self._under_way.get(proof)

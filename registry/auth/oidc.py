@@ -66,6 +66,11 @@ class OidcIssuer:
     def issuer(self) -> str:
         return self._settings.issuer
 
+    @property
+    def has_people(self) -> bool:
+        """Whether people log in by it, with a browser."""
+        return bool(self._settings.client_id)
+
     async def close(self) -> None:
         await self._documents.close()
 
@@ -103,6 +108,15 @@ class OidcIssuer:
         }
         return str(URL(documents.authorization_endpoint).update_query(query))
 
+    async def check_named(self, named: str) -> None:
+        """Whether an answer is this issuer's, by the issuer that it names itself, "" where it names none (RFC 9207):
+        else the code of one issuer could be taken to another one. Raises Denied, Unavailable.
+        """
+        documents = await self._documents.current()
+        if named != self.issuer and (named or documents.names_itself):
+            log.warning("an answer is of another issuer", issuer=self.issuer, named=named[:200])
+            raise Denied(f"this answer is not of {self.issuer}, where the login was begun; begin it anew")
+
     async def exchange(self, code: str, verifier: str, nonce: str, redirect_uri: str) -> Identity:
         """The person who came back with a code. `verifier` and `nonce` are those of the Login that sent the browser
         away, `redirect_uri` the same as then; that `state` came back is for the caller to see to.
@@ -118,9 +132,7 @@ class OidcIssuer:
             raise Denied(f"the login at {self.issuer} does not count: {refusal}") from None
         found = person(claims, self._settings.name_claim, self._settings.groups_claim)
         if found is None:
-            raise Denied(
-                f"{self.issuer} does not say who you are ({self._settings.name_claim}, which has to be verified)"
-            )
+            raise Denied(f"{self.issuer} does not say who you are ({self._settings.name_claim})")
         return found
 
     async def _id_token(self, code: str, verifier: str, redirect_uri: str) -> str:

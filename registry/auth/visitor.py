@@ -26,6 +26,8 @@ class Visitor:
     """A token service outside of the registry says what is allowed; grants of ours say nothing."""
     has_expired: bool = False
     """The token's time is over; it is good for the end of an upload that its owner began."""
+    session_ends: float | None = None
+    """Seconds since the epoch, when the session of a browser is over that says who it is; None where none does."""
     replica: Replica | None = None
     """The slave whose replication token was shown. It may replicate, and nothing else."""
 

@@ -37,7 +37,14 @@ class ApiHandlers:
 
     def routes(self) -> list[Route]:
         served = [
-            Route(operation.method, operation.template, operation.right, self._handler(operation), operation.name)
+            Route(
+                operation.method,
+                operation.template,
+                operation.right,
+                self._handler(operation),
+                operation.name,
+                takes_session=True,
+            )
             for operation in self._operations
         ]
         return [*served, Route("GET", f"{BASE}/openapi.json", "none", self.openapi, "api")]

@@ -10,6 +10,7 @@ _READING = ("GET", "HEAD")
 _TOO_LITTLE = {401: "unauthorized", 403: "denied", 429: "too many"}
 _LONGEST_TARGET = 400
 _ADMINISTRATION = "/api/"
+_LOGINS = ("token", "login")
 
 
 def entry_of(call: Call, result: str, path: str, origin: str, now: float) -> AuditEntry:
@@ -28,7 +29,7 @@ def result_of(call: Call, status: int) -> str | None:
     None where it says nothing: of what only reads, of the chunks of an upload, and of the challenge that clients begin
     with.
     """
-    if status < 400 and call.request.method in _READING and call.label != "token":
+    if status < 400 and call.request.method in _READING and call.label not in _LOGINS:
         return None  # most of all requests
     if status in _TOO_LITTLE:
         is_nobody = call.actor in ("", ANONYMOUS)

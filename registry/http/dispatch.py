@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 
 from registry.errors import ClientGone, RegistryError, StorageFailure, StorageFull, Unavailable
-from registry.http import auditing, errors
+from registry.http import auditing, errors, pages
 from registry.http.gate import Gate
 from registry.http.proxies import client_address, is_https
 from registry.http.router import STAY_WITH_HTTPS, Call, Route, Router
@@ -96,9 +96,10 @@ class Dispatcher:
             self._audit.note(entry)
 
     async def _answer(self, call: Call, path: str) -> web.StreamResponse:
+        is_page = False
         try:
             route, call.parameters = self._router.match(call.request.method, path)
-            call.label = route.label
+            call.label, is_page = route.label, route.is_page
             await self._gate.admit(call, route)
             return await route.handler(call)
         except ConnectionError:
@@ -114,7 +115,7 @@ class Dispatcher:
             failure = StorageFailure("an internal error; the log has more", {"id": call.id})
         if call.begun:  # a second head would look like content: only a cut tells the client
             raise ConnectionResetError("the answer had begun") from failure
-        response = errors.response_of(failure)
+        response = pages.telling(call.request, failure) if is_page else errors.response_of(failure)
         if isinstance(failure, ClientGone):
             response.force_close()
         return response

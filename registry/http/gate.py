@@ -13,12 +13,14 @@ from typing import Protocol
 from registry.auth.client_certificates import has_ended, identity_of, peer_certificate
 from registry.auth.foreign_tokens import ForeignTokens
 from registry.auth.logins import Logins, outsider
+from registry.auth.sessions import visitor_of
 from registry.auth.tokens import ACCESS, Tokens
 from registry.auth.visitor import ADMIN, CATALOG, OPEN, Visitor
 from registry.domain.access import ANONYMOUS, NOBODY, AccessTable, Principal
 from registry.domain.clock import Clock
 from registry.domain.names import parse_repository
 from registry.errors import Denied, Unauthorized
+from registry.http import cookies
 from registry.http.addresses import Addresses
 from registry.http.limits import ClientLimits
 from registry.http.router import Call, Route
@@ -84,13 +86,13 @@ class AccessGate:
         if route.right in _NO_RIGHT:
             return
         table = await self._access.table(looks_once=call.request.method in _READING)
-        if table.is_empty and not self._outside.is_closed:
+        if table.is_empty and not self._outside.is_closed and route.right != "session":
             if route.right == "admin":  # whoever came first would be the owner of the registry
                 raise Denied("there are no accounts: make the first on the server, with shoal user add NAME --admin")
             call.visitor = OPEN
             return
         try:
-            call.visitor = visitor = await self._visitor(call, table)
+            call.visitor = visitor = await self._visitor(call, route, table)
         except Unauthorized as error:
             raise Unauthorized(error.message, self._challenge(call, route, "invalid_token")) from error
         call.actor = visitor.principal.name
@@ -108,8 +110,8 @@ class AccessGate:
             return Unauthorized("the token does not go that far", self._challenge(call, route, "insufficient_scope"))
         return Denied("this account has no right to do that, or there is no such repository")
 
-    async def _visitor(self, call: Call, table: AccessTable) -> Visitor:
-        """Raises Unauthorized."""
+    async def _visitor(self, call: Call, route: Route, table: AccessTable) -> Visitor:
+        """Raises Unauthorized, Denied."""
         kind, _, credentials = call.request.headers.get("Authorization", "").partition(" ")
         match kind.lower():
             case "bearer":
@@ -123,7 +125,8 @@ class AccessGate:
                 address = self._addresses.client(call.request)
                 return Visitor(await self._logins.login(name, password, address), table)
             case "":
-                return Visitor(self._certified(call, table), table)
+                session = self._session(call, table) if route.takes_session else None
+                return session or Visitor(self._certified(call, table), table)
         raise Unauthorized("an unknown kind of authorization: use Bearer or Basic")
 
     def _bearer(self, token: str, table: AccessTable) -> Visitor:
@@ -134,6 +137,16 @@ class AccessGate:
         if claims.use != ACCESS or not table.is_current(claims.principal, now):
             raise Unauthorized("the token has been revoked")
         return Visitor(claims.principal, table, claims.scopes, has_expired=now >= claims.expires)
+
+    def _session(self, call: Call, table: AccessTable) -> Visitor | None:
+        """Who has logged in with this browser. Raises Denied where a page of others would have it change something."""
+        base = self._addresses.base(call.request)
+        token = cookies.SESSION.of(call.request, base)
+        visitor = visitor_of(token, self._tokens, table, self._clock()) if token else None
+        if visitor is None or call.request.method in _READING or cookies.comes_from_own_page(call.request, base):
+            return visitor
+        call.actor = visitor.name
+        raise Denied("only a page of this registry may ask for this, and the browser does not say that one did")
 
     def _certified(self, call: Call, table: AccessTable) -> Principal:
         """Who the certificate says that the client showed in the TLS handshake. Raises Unauthorized."""
@@ -165,6 +178,8 @@ class AccessGate:
 
 def _is_enough(visitor: Visitor, call: Call, route: Route) -> bool:
     match route.right:
+        case "session":
+            return visitor.session_ends is not None
         case "known":  # anybody who has shown who they are
             return not visitor.principal.is_anonymous or visitor.scopes is not None
         case "catalog":
@@ -179,7 +194,7 @@ def _is_enough(visitor: Visitor, call: Call, route: Route) -> bool:
 
 def _scope(call: Call, route: Route) -> str:
     match route.right:
-        case "known" | "replicate":  # no scope of a token is for slaves
+        case "known" | "session" | "replicate":  # no scope of a token is for slaves
             return ""
         case "catalog":
             return f"{CATALOG}:*"

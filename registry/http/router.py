@@ -37,7 +37,7 @@ class Call:
     https: bool = False
 
 
-RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "replicate", "known", "none"})
+RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "replicate", "session", "known", "none"})
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -47,8 +47,9 @@ class Route:
     """`template` has {name}, which spans slashes, and other {parameters}, which do not.
 
     `right` is what a caller needs: pull, push or delete on the repository that `template` names; catalog, admin; to
-    be a slave (replicate); to be known; or none. `outlives_token`: a request of an upload goes on though the token's
-    time is over.
+    be a slave (replicate); to have logged in with a browser (session); to be known; or none. `outlives_token`: a
+    request of an upload goes on though the token's time is over. `takes_session`: where nothing else says who asks,
+    the session of a browser does. `is_page`: people see it, errors too.
     """
 
     method: str
@@ -57,6 +58,8 @@ class Route:
     handler: Handler
     label: str
     outlives_token: bool = False
+    takes_session: bool = False
+    is_page: bool = False
 
     def __post_init__(self) -> None:
         if self.right not in RIGHTS_OF_ROUTES:

@@ -8,7 +8,8 @@ from urllib.parse import parse_qs
 
 from aiohttp import web
 
-from registry.auth.issuing import IssuedToken, TokenService
+from registry.auth.issued import IssuedToken
+from registry.auth.issuing import TokenService
 from registry.errors import RequestInvalid, Unauthorized
 from registry.http import receive
 from registry.http.addresses import Addresses

@@ -12,6 +12,8 @@ from registry.auth.issuing import TokenService
 from registry.auth.keys import KeyRing, KeyRotation
 from registry.auth.logins import Logins, NodeLogins
 from registry.auth.passwords import Passwords
+from registry.auth.people import NodePeople
+from registry.auth.sessions import Sessions
 from registry.auth.sources import Sources
 from registry.auth.tokens import REFRESH_LIFETIME, Tokens
 from registry.auth_settings import AuthSettings
@@ -23,7 +25,9 @@ from registry.http.api import ApiHandlers
 from registry.http.gate import AccessGate, Gate, Outside
 from registry.http.limits import ClientLimits, MostRequests, SharedRates
 from registry.http.links import Links
+from registry.http.login import LoginHandlers
 from registry.http.router import Call, Route
+from registry.http.session import SessionHandlers
 from registry.http.tokens import TokenHandlers
 from registry.ports import Access, AccessReader, Changes
 from registry.processes.greeting import has_people, is_kept_shut
@@ -60,7 +64,7 @@ class ProcessAccess:
         return self._outside.is_closed
 
     def routes(self, parts: NodeParts) -> list[Route]:
-        return [*self._token_routes(parts.logins), *self.api_routes(parts)]
+        return [*self._token_routes(parts.logins), *self._browser_routes(parts), *self.api_routes(parts)]
 
     def api_routes(self, parts: NodeParts) -> list[Route]:
         """The administration."""
@@ -75,15 +79,25 @@ class ProcessAccess:
         service = TokenService(self._access, logins, self._tokens, self._keys, system_clock, lifetime)
         return TokenHandlers(service, self._addresses, self._settings.server.body_timeout).routes()
 
+    def _browser_routes(self, parts: NodeParts) -> list[Route]:
+        auth = self._settings.auth
+        lifetimes = auth.session_lifetime, auth.login_lifetime
+        sessions = Sessions(self._access, self._tokens, self._keys, system_clock, *lifetimes)
+        issuers = [oidc.issuer for oidc in auth.oidc if oidc.client_id]
+        logins = LoginHandlers(parts.people, sessions, issuers, self._addresses)
+        return [*logins.routes(), *SessionHandlers(sessions, self._addresses).routes()]
+
 
 class NodeAccess:
-    """What a node has once: the comparing of passwords, and the keys."""
+    """What a node has once: the comparing of passwords, the issuers of people, and the keys."""
 
     def __init__(self, access: Access, reader: AccessReader, changes: Changes, settings: AuthSettings) -> None:
         """Raises StartupError where a file that is named cannot be used."""
         self._passwords = Passwords()
         self._sources = Sources(settings)
-        self.logins = NodeLogins(access, self._passwords, self._sources.passwords, system_clock)
+        tokens = Tokens(settings.service)
+        self.logins = NodeLogins(access, self._passwords, self._sources.passwords, system_clock, tokens)
+        self.people = NodePeople(self._sources.issuers, access)
         self.keys = KeyRotation(access, reader, changes, system_clock, REFRESH_LIFETIME)
 
     async def close(self) -> None:

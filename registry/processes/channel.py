@@ -3,8 +3,8 @@
 A request is [number, operation, body], an answer [number, error or nil, body]; an answer with the number 0
 is the settings, which the node tells at the start and when they change. Operations:
 `submit` (a change; answered by its outcome), `acquire` and `release` (the lease of a digest), `login` (name, password
-and address; answered by the principal), `hash` (of a new password), `note` and `record` (entries of the audit log),
-`report` (what a slave says of itself) and `slaves` (all of that).
+and address; answered by the principal), `hash` (of a new password), `way_to` and `who_came` (people with a browser),
+`note` and `record` (entries of the audit log), `report` (what a slave says of itself) and `slaves` (all of that).
 Leases that a worker holds end with its connection.
 """
 
@@ -21,6 +21,8 @@ import msgspec
 import structlog
 
 from registry import errors
+from registry.auth.oidc import Login
+from registry.auth.people import Return
 from registry.domain import changes
 from registry.domain.access import Principal
 from registry.domain.audit import AuditEntry
@@ -74,7 +76,7 @@ async def receive(reader: asyncio.StreamReader) -> list[Any]:
 
 
 class RemoteNode:
-    """The worker's side: Changes, Leases, Logins, Audit and Slaves, each by a message to the node."""
+    """The worker's side: Changes, Leases, Logins, People, Audit and Slaves, each by a message to the node."""
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_settings: Callable[[str], None]
@@ -143,6 +145,12 @@ class RemoteNode:
     async def hash(self, password: str) -> str:
         return str(await self._ask("hash", password))
 
+    async def way_to(self, issuer: str, login: Login, redirect_uri: str) -> str:
+        return str(await self._ask("way_to", [issuer, login, redirect_uri]))
+
+    async def who_came(self, back: Return) -> Principal:
+        return msgspec.convert(await self._ask("who_came", back), Principal)
+
     @asynccontextmanager
     async def hold(self, digest: Digest) -> AsyncIterator[None]:
         acquired = asyncio.create_task(self._ask("acquire", str(digest)))
@@ -186,6 +194,7 @@ class WorkerSession:
         leases: LocalLeases,
     ) -> None:
         self._logins = parts.logins
+        self._people = parts.people
         self._audit = parts.audit
         self._slaves = parts.slaves
         self._reader = reader
@@ -230,6 +239,11 @@ class WorkerSession:
             return await self._logins.login(*body)
         if operation == "hash":
             return await self._logins.hash(body)
+        if operation == "way_to":
+            issuer, login, redirect_uri = body
+            return await self._people.way_to(issuer, msgspec.convert(login, Login), redirect_uri)
+        if operation == "who_came":
+            return await self._people.who_came(msgspec.convert(body, Return))
         if operation == "note":
             for entry in msgspec.convert(body, list[AuditEntry]):
                 self._audit.note(entry)

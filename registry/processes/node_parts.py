@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from registry.auth.logins import Logins
+from registry.auth.people import People
 from registry.ports import Audit, Changes, Leases
 from registry.ports.slaves import Slaves
 
 
 @dataclass(frozen=True, slots=True)
 class NodeParts:
-    """The writer of changes, the leases of digests, the comparing of passwords, the audit log, what slaves report."""
+    """The writer of changes, the leases of digests, the comparing of passwords, the issuers, the audit log, what slaves
+    report."""
 
     changes: Changes
     leases: Leases
     logins: Logins
+    people: People
     audit: Audit
     slaves: Slaves

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from registry.auth.oidc import Login
+from registry.auth.people import Return
 from registry.domain.access import Principal
 from registry.domain.changes import LinkBlob
 from registry.domain.digest import Digest
@@ -118,6 +120,12 @@ class Nobody:
     async def hash(self, password: str) -> str:
         raise Unauthorized("nobody has a password here")
 
+    async def way_to(self, issuer: str, login: Login, redirect_uri: str) -> str:
+        raise Unauthorized("nobody comes with a browser")
+
+    async def who_came(self, back: Return) -> Principal:
+        raise Unauthorized("nobody comes with a browser")
+
 
 @asynccontextmanager
 async def worker_of(changes: Changes, leases: LocalLeases) -> AsyncIterator[RemoteNode]:
@@ -126,7 +134,7 @@ async def worker_of(changes: Changes, leases: LocalLeases) -> AsyncIterator[Remo
     node_reader, node_writer = await asyncio.open_connection(sock=ours)
     worker_reader, worker_writer = await asyncio.open_connection(sock=theirs)
     remote = RemoteNode(worker_reader, worker_writer, lambda _settings: None)
-    parts = NodeParts(changes, leases, Nobody(), NoAudit(), HeardSlaves(ManualClock()))
+    parts = NodeParts(changes, leases, Nobody(), Nobody(), NoAudit(), HeardSlaves(ManualClock()))
     tasks = [
         asyncio.create_task(WorkerSession(node_reader, node_writer, parts, leases).run()),
         asyncio.create_task(remote.run()),

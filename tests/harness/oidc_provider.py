@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import secrets
 import ssl
+import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Self
-from urllib.parse import unquote_plus
+from urllib.parse import unquote_plus, urlencode
 
 import jwt
 from aiohttp import BasicAuth, web
@@ -48,7 +52,8 @@ def public_jwk(key: Private, kid: str | None, **more: object) -> dict[str, Any]:
 class OidcProvider:
     """On a free port of 127.0.0.1; an async context manager. `asked` counts the requests by path.
 
-    `claims` go into every ID token; `document` is laid over the discovery document, `answers` over whole answers.
+    `claims` go into every ID token; `document` is laid over the discovery document, `answers` over whole answers,
+    `returns` over what browsers are sent back with. `secrets`: what nobody may write down of the logins so far.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -58,6 +63,8 @@ class OidcProvider:
         self.claims: dict[str, Any] = {"sub": "4711", "preferred_username": "Ann"}
         self.document: dict[str, Any] = {}
         self.answers: dict[str, web.Response] = {}
+        self.returns: dict[str, str] = {}
+        self.secrets: set[str] = set()
         self.asked: Counter[str] = Counter()
         self.suffix = ""
         self.issuer = ""
@@ -127,9 +134,11 @@ class OidcProvider:
         asked = dict(request.query)
         if asked["client_id"] != self.client_id or asked["response_type"] != "code" or "tenant" not in asked:
             return web.Response(status=400)
-        code = secrets.token_urlsafe(8)
+        code = secrets.token_urlsafe(16)
         self._codes[code] = asked
-        raise web.HTTPFound(f"{asked['redirect_uri']}?code={code}&state={asked['state']}")
+        self.secrets |= {code, asked["state"], asked["nonce"]}
+        back = {"code": code, "state": asked["state"]} | self.returns
+        raise web.HTTPFound(f"{asked['redirect_uri']}?{urlencode(back)}")
 
     async def _token(self, request: web.Request) -> web.Response:
         form = dict(await request.post())
@@ -142,14 +151,33 @@ class OidcProvider:
             return web.json_response({"error": "invalid_grant"}, status=400)
         if asked["redirect_uri"] != form["redirect_uri"]:
             return web.json_response({"error": "invalid_grant"}, status=400)
-        claims = {"aud": self.client_id, "nonce": asked["nonce"]} | self.claims
-        return web.json_response({"access_token": "x", "token_type": "Bearer", "id_token": self.token(**claims)})
+        token = self.token(**{"aud": self.client_id, "nonce": asked["nonce"]} | self.claims)
+        self.secrets |= {str(form["code_verifier"]), token}
+        return web.json_response({"access_token": "x", "token_type": "Bearer", "id_token": token})
 
     def _is_client(self, request: web.Request, form: dict[str, Any]) -> bool:
         if "Authorization" in request.headers:
             login = BasicAuth.decode(request.headers["Authorization"], "utf-8")
             return (unquote_plus(login.login), unquote_plus(login.password)) == (self.client_id, self.client_secret)
         return (form.get("client_id"), form.get("client_secret", "")) == (self.client_id, self.client_secret)
+
+
+@contextmanager
+def in_background(provider: OidcProvider) -> Iterator[OidcProvider]:
+    """One that answers from a thread of its own, for tests that wait for their clients."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        asyncio.run_coroutine_threadsafe(provider.__aenter__(), loop).result(30)
+        try:
+            yield provider
+        finally:
+            asyncio.run_coroutine_threadsafe(provider.__aexit__(), loop).result(30)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 def forged(header: dict[str, Any], claims: dict[str, Any], signature: bytes = b"") -> str:

@@ -44,7 +44,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Route]]:
     folder: Path = tmp_path_factory.mktemp("table")
     process = Process(Settings(data=folder), Metrics(folder, "test"), CommitCounter.create())
     nothing = cast("Any", None)  # no handler runs
-    yield process.routes(NodeParts(nothing, nothing, nothing, nothing, nothing))
+    yield process.routes(NodeParts(nothing, nothing, nothing, nothing, nothing, nothing))
     process.metrics.close()
     process.executor.shutdown()
 
@@ -95,6 +95,8 @@ def decision(visitor: Visitor, visit: Visit) -> Decision:
     right = visit.route.right
     if right == "none":
         return Decision()
+    if visitor.shows == "cookie":
+        return decision_by_cookie(visitor, visit)
     if not visitor.is_valid or (visitor.has_expired and not visit.route.outlives_token):
         return Decision(401, "invalid_token")
     rights = visitor.everywhere | (visitor.own if visit.repository.startswith(f"{OWN}/") else frozenset())
@@ -106,9 +108,17 @@ def decision(visitor: Visitor, visit: Visit) -> Decision:
     return Decision(401, "insufficient_scope") if visitor.shows == "bearer" else Decision(403)
 
 
+def decision_by_cookie(visitor: Visitor, visit: Visit) -> Decision:
+    """A browser is nobody but at the administration and at its own session, and nobody moves it from elsewhere."""
+    if not (visit.route.takes_session and visitor.is_valid):
+        return Decision(401)
+    is_moved = visitor.site != "same-origin" and visit.method not in ("GET", "HEAD")
+    return Decision() if visit.route.right in ("known", "session") and not is_moved else Decision(403)
+
+
 def deviation(visit: Visit, expected: Decision, answer: requests.Response) -> str | None:
     challenge = answer.headers.get("WWW-Authenticate", "")
-    if visit.route.label == "token":  # logging in is what it is for: it decides by itself, and tells in 401
+    if visit.route.label in ("token", "login"):  # logging in is what it is for: it decides by itself, and tells in 401
         return f"{visit}: {answer.text[:200]}" if answer.status_code >= 500 or challenge else None
     if expected.status is None:
         refused = answer.status_code in (401, 403, 429, 500)
@@ -161,6 +171,9 @@ def ask(session: requests.Session, guarded: Guarded, visitor: Visitor, visit: Vi
     shown = visitor.header(guarded.keys, visit.repository)
     if shown is not None:
         headers["Authorization"] = shown.encode()
+    if visitor.cookie is not None:  # by https, as the header above says
+        headers["Cookie"] = f"__Host-shoal-session={visitor.cookie(guarded.keys, visit.repository)}"
+        headers["Sec-Fetch-Site"] = visitor.site
     options = {**visit.options, "headers": headers}
     return session.request(visit.method, guarded.server.url + visit.path, allow_redirects=False, timeout=30, **options)
 
@@ -178,6 +191,8 @@ def test_only_these_routes_ask_nothing_of_a_visitor(table: list[Route]) -> None:
     """Whoever adds one has to say here why everybody may have it."""
     open_to_all = {
         "/auth/token",  # where one logs in
+        "/auth/login",  # the same with a browser
+        "/auth/callback",
         "/auth/keys",  # public keys
         "/healthz",
         "/readyz",
@@ -196,7 +211,19 @@ def test_rights_on_a_repository_are_for_routes_that_name_one(table: list[Route])
 def test_what_changes_something_needs_more_than_to_be_known(table: list[Route]) -> None:
     for route in table:
         if route.method != "GET" and route.template != "/auth/token":
-            assert route.right in {"push", "delete", "admin"}, route
+            assert route.right in {"push", "delete", "admin", "session"}, route
+
+
+def test_where_the_session_of_a_browser_counts(table: list[Route]) -> None:
+    """Whoever lets it in elsewhere has to say here why a page of others can do no harm with it."""
+    counts = {route.template for route in table if route.takes_session}
+    assert {name for name in counts if not name.startswith("/api/v1/")} == {
+        "/auth/session",
+        "/auth/session/password",
+        "/auth/logout",
+    }
+    assert counts >= {route.template for route in table if route.right == "session"}
+    assert not [route for route in table if route.takes_session and route.right in REPOSITORY_RIGHTS]
 
 
 @pytest.mark.parametrize("right", ["", "read", "Pull", "pull,push", "anonymous"])

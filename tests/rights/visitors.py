@@ -67,7 +67,8 @@ Shown = Callable[[Keys, str], str | None]
 
 @dataclass(frozen=True)
 class Visitor:
-    """`own`: rights on its repository below matrix/; `everywhere`: on any. `shows`: basic, bearer or nothing.
+    """`own`: rights on its repository below matrix/; `everywhere`: on any. `shows`: basic, bearer, cookie or nothing.
+    `cookie`: of a session; `site`: what the browser says of the page that made it ask.
 
     `is_valid`: what it shows is accepted; `is_known`: it has shown who it is, or has a token of everybody.
     """
@@ -83,6 +84,8 @@ class Visitor:
     is_known: bool = True
     is_anonymous: bool = False
     has_expired: bool = False
+    cookie: Shown | None = field(default=None, repr=False)
+    site: str = "same-origin"
 
 
 def _nothing(_keys: Keys, _own: str) -> None:
@@ -139,6 +142,21 @@ def _allowed(name: str, account: str, rights: str, *, lists: bool = True) -> lis
         Visitor(name, _basic(account), "basic", own, may_list=lists),
         Visitor(f"{name} by token", _token(account, rights, "catalog"), "bearer", own, may_list=lists),
     ]
+
+
+def _browser(name: str, cookie: Shown, *, site: str = "same-origin", is_valid: bool = True) -> Visitor:
+    return Visitor(name, _nothing, "cookie", is_valid=is_valid, cookie=cookie, site=site)
+
+
+def _session(name: str = "browsing", **changed: object) -> Shown:
+    """Of somebody who is known elsewhere alone, in a group that may pull."""
+    use: dict[str, object] = {"use": "session", "groups": ["readers"]}
+    return lambda keys, own: keys.sign(keys.claims(name, own, _ALL_RIGHTS, *_OTHERS, **(use | changed)))
+
+
+def _unsigned_session(keys: Keys, own: str) -> str:
+    claims = keys.claims("browsing", own, _ALL_RIGHTS, use="session")
+    return _encoded(claims, None, "none", keys.id)
 
 
 _PULL = frozenset({"pull"})
@@ -209,6 +227,23 @@ VISITORS: list[Visitor] = [
     _refused("no key named", _forged(lambda keys, claims: _encoded(claims, keys.private, "EdDSA", None))),
     _refused("a signature cut off", _forged(lambda keys, claims: keys.sign(claims)[:-4])),
     _refused("no token at all", lambda _k, _o: "Bearer ..."),
+    _refused("a session as a token", _token("browsing", use="session")),
+    _refused("a password of a browser as a token", _token("browsing", use="login")),
+    _browser("a browser", _session()),
+    _browser("a browser that another site sends", _session(), site="cross-site"),
+    _browser("a browser that a neighbour sends", _session(), site="same-site"),
+    Visitor("a browser with a token", _token("puller", "pull"), "bearer", _PULL, cookie=_session()),
+    _browser("a session that is over", _session(exp=time.time() - 1), is_valid=False),
+    _browser("a session of another service", _session(aud="elsewhere"), is_valid=False),
+    _browser("a session of a time to come", _session(iat=time.time() + 3600), is_valid=False),
+    _browser("a session by the name of an account", _session("doer"), is_valid=False),
+    _browser("a session by the name of an administrator", _session(ADMIN), is_valid=False),
+    _browser("a session by the name of a robot", _session("machine"), is_valid=False),
+    _browser("a session by the name of a disabled account", _session("barred"), is_valid=False),
+    _browser("a token as a session", _session("browsing", use="access"), is_valid=False),
+    _browser("a password of a browser as a session", _session("browsing", use="login"), is_valid=False),
+    _browser("a session without a signature", _unsigned_session, is_valid=False),
+    _browser("no session at all", lambda _k, _o: "x.y.z", is_valid=False),
     _refused("a head that nests deeply", lambda _k, _o: f"Bearer {_nested(4500)}.e30.AAAA"),
 ]
 

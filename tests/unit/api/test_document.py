@@ -11,6 +11,7 @@ from registry.api.document import document
 from registry.api.operation import BASE
 from registry.api.table import OPERATIONS
 from registry.auth.logins import NodeLogins
+from registry.auth.people import NodePeople
 from registry.config import Settings
 from registry.http.auditing import NoAudit
 from registry.http.router import Route
@@ -27,7 +28,8 @@ DOCUMENT = document(OPERATIONS)
 async def routes() -> list[Route]:
     node = Node()
     logins = NodeLogins(node.access, node.passwords, (), node.clock)
-    parts = NodeParts(node.metadata, LocalLeases(), logins, NoAudit(), NoSlaves())
+    people = NodePeople((), node.access)
+    parts = NodeParts(node.metadata, LocalLeases(), logins, people, NoAudit(), NoSlaves())
     served = ProcessAccess(Settings(), node.access, node.metadata, None).routes(parts)
     return [route for route in served if route.template.startswith(BASE)]
 
