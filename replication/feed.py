@@ -87,7 +87,7 @@ class Feed:
     async def snapshot(self, asked: Asked) -> web.StreamResponse:
         """All that there is, by repository; with `after`, what comes after that repository."""
         after = asked.request.query.get("after", "")
-        head = await self._reader.log_position()
+        head = await self._reader.snapshot_position()
         if asked.request.method == "HEAD":
             return web.Response(content_type=wire.NDJSON)
         async with self._streams.answering(asked) as stream:

@@ -89,7 +89,16 @@ class _Taking:
         """The log is followed from where the first part began, as that is the oldest of all that is told."""
         if not self._upstream.after:
             at = hello.position
-            self._upstream = Upstream(hello.registry, at.serial, at.epoch, at.chain, snapshot=True)
+            self._upstream = Upstream(
+                hello.registry,
+                at.serial,
+                at.epoch,
+                at.chain,
+                snapshot=True,
+                base_serial=at.serial,
+                base_epoch=at.epoch,
+                base_chain=at.chain,
+            )
 
     async def _manifest(self, line: wire.Manifest) -> None:
         if self._known is None:

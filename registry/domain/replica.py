@@ -29,7 +29,8 @@ class Upstream:
 
     `serial`, `epoch`, `chain` (hexadecimal): of the last event that it has. While a snapshot is taken, `snapshot` says
     so, those three say where it began, and `after` names the last repository that is whole. `settled`: the serial from
-    which on the log and the snapshot agree; nothing is shown before it is reached.
+    which on the log and the snapshot agree; nothing is shown before it is reached. `base_…`: of the event
+    before the part of the log that is kept here.
     """
 
     registry: str = ""
@@ -39,6 +40,9 @@ class Upstream:
     snapshot: bool = False
     after: str = ""
     settled: int = 0
+    base_serial: int = 0
+    base_epoch: int = 0
+    base_chain: str = ""
 
     def to_text(self) -> str:
         return json.dumps(asdict(self))

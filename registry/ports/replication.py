@@ -34,6 +34,10 @@ class FeedReader(Protocol):
         """The end of the log, as new as the last change that was acknowledged."""
         ...
 
+    async def snapshot_position(self) -> LogPosition:
+        """A place in the log up to which all that happened is in what the next reads of the metadata show."""
+        ...
+
     async def log_event(self, serial: int) -> JournalEvent | None:
         """None where there is no such event, or not any more."""
         ...

@@ -45,7 +45,7 @@ from registry.storage.files import DataDirectory
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
-from registry.storage.metadata.feed import SqlFeed
+from registry.storage.metadata.feed import SqlFeed, SqlSlaveFeed
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.stores import Stores
 from registry.telemetry.logs import AccessLog
@@ -77,7 +77,8 @@ class Process:
         rows = self.database.rows()
         self.sql = SqlReader(rows)
         # Postgres may have other nodes, whose commits are not counted here.
-        self.feed = ProcessFeed(SqlFeed(rows), None if settings.database.url else commits)
+        feed = SqlSlaveFeed(rows) if settings.replication.is_slave else SqlFeed(rows)
+        self.feed = ProcessFeed(feed, None if settings.database.url else commits)
         freshness = self.database.freshness(self.sql, commits)
         self.reader = CachedReader(self.sql, freshness, _CACHE_BYTES)
         self.access = CurrentAccess(self.sql, freshness)

@@ -191,6 +191,40 @@ def test_a_master_that_was_restored_from_a_backup(start_shoal: StartShoal, start
     assert tags_of(slave.url) == kept
 
 
+def test_a_slave_of_a_slave(master: ShoalServer, start_slave: Slave) -> None:
+    with RegistryClient(master.url) as pushes:
+        pushes.push_image("team/app", content.small_image(1), "v1")
+        middle = start_slave(master.url)
+        below = start_slave(middle.url)
+        with PullsEverything(below.url) as everything:
+            wait_until_same(master.url, below.url)
+            for number in range(2, 8):
+                pushes.push_image("team/app", content.small_image(number), f"v{number % 3}")
+                if number == 4:
+                    middle.kill()
+                    middle.start()
+            pushes.delete_manifest("team/app", content.small_image(1).digest)
+            wait_until_same(master.url, below.url)
+        assert everything.violations == []
+
+
+def test_a_slave_of_a_slave_that_is_itself_behind(master: ShoalServer, start_slave: Slave) -> None:
+    large = content.image(content.random_layer(8_000_000, 2))
+    with CuttingProxy(master.port) as proxy, RegistryClient(master.url) as pushes:
+        middle = start_slave(proxy.url)
+        pushes.push_image("team/app", content.small_image(1), "v1")
+        wait_until_same(master.url, middle.url)
+        proxy.stall("down", after=4_000_000)
+        pushes.push_image("team/app", large, "v1")
+        pushes.push_image("other/app", content.small_image(3), "v1")
+        wait_until(lambda: "other/app:v1" in tags_of(middle.url))
+        with PullsEverything((below := start_slave(middle.url)).url) as everything:
+            wait_until(lambda: "other/app:v1" in tags_of(below.url))
+            proxy.heal()
+            wait_until_same(master.url, below.url, 60)
+        assert everything.violations == []
+
+
 def test_accounts_are_those_of_the_master(start_shoal: StartShoal, start_slave: Slave) -> None:
     master = start_shoal()
     shoal = Commands("--data", master.data)

@@ -1,16 +1,18 @@
-"""The journal of a master as its replicas read it."""
+"""The log as replicas read it: a master's journal, or on a slave the log above it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Select, bindparam, select
 
 from registry.domain.access import REPLICA
 from registry.domain.events import JournalEvent
-from registry.errors import StorageFailure
+from registry.domain.replica import Upstream
+from registry.errors import StorageFailure, Unavailable
 from registry.ports.replication import LogPosition, SnapshotManifest
-from registry.storage.metadata import access, journal, statements
+from registry.storage.metadata import access, journal, replica, statements
 from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.schema import head, manifests, repositories, tags
 from registry.storage.metadata.schema import journal as events
@@ -47,15 +49,21 @@ class SqlFeed:
             raise StorageFailure("the database has no head of its journal")
         return LogPosition(row.serial, row.epoch, row.chain)
 
+    async def snapshot_position(self) -> LogPosition:
+        return await self.log_position()
+
     async def log_event(self, serial: int) -> JournalEvent | None:
         row = await self._rows.one_or_none(_EVENT, {"serial": serial})
         return journal.event_of(row) if row else None
 
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         """At least one where there is one, and others only up to 4 MiB together."""
+        return await self._events(journal.AFTER, after, limit)
+
+    async def _events(self, statement: Select[Any], after: int, limit: int) -> Sequence[JournalEvent]:
         found, weight = [], 0
         # Nothing may suspend in here: on SQLite an open cursor keeps all reads of the process in one past.
-        async with self._rows.each(journal.AFTER, {"after": after, "limit": limit}) as rows:
+        async with self._rows.each(statement, {"after": after, "limit": limit}) as rows:
             async for row in rows:
                 found.append(journal.event_of(row))
                 weight += len(row.payload) + len(row.content)
@@ -94,3 +102,45 @@ class SqlFeed:
     async def snapshot_tags(self, repository: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
         values = {"repository": repository, "after": after, "limit": limit}
         return [(row.name, row.digest) for row in await self._rows.all(_TAGS, values)]
+
+
+class SqlSlaveFeed(SqlFeed):
+    """FeedReader of a slave: slaves below it follow the same log, with the same serials and the same chain.
+
+    What it shows may be behind what it has of the log; so a snapshot of it is of a place before that.
+    """
+
+    async def log_position(self) -> LogPosition:
+        upstream = await self._upstream()
+        return LogPosition(upstream.serial, upstream.epoch, bytes.fromhex(upstream.chain))
+
+    async def snapshot_position(self) -> LogPosition:
+        first = await self._rows.scalar(replica.FIRST_WAITING, {})
+        if first is None:
+            return await self.log_position()
+        before = await self.log_event(first - 1)
+        if before is None:
+            raise Unavailable("this slave is not through with its own snapshot yet")
+        return LogPosition(before.serial, before.epoch, before.chain)
+
+    async def log_event(self, serial: int) -> JournalEvent | None:
+        row = await self._rows.one_or_none(replica.EVENT, {"serial": serial})
+        if row is not None:
+            return journal.event_of(row)
+        upstream = await self._upstream()
+        if serial != upstream.base_serial:
+            return None
+        # Only the place of the event before the first one is known, which is all that a position needs.
+        chain = bytes.fromhex(upstream.base_chain)
+        return JournalEvent(serial, upstream.base_epoch, 0.0, "", "", b"", b"", chain)
+
+    async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
+        return await self._events(replica.EVENTS_AFTER, after, limit)
+
+    async def _upstream(self) -> Upstream:
+        """Raises Unavailable while what is shown does not go with a place in the log."""
+        text = await self._rows.scalar(replica.UPSTREAM, {})
+        upstream = Upstream.of(text) if text else Upstream(snapshot=True)
+        if upstream.snapshot or upstream.serial < upstream.settled:
+            raise Unavailable("this slave is taking a snapshot itself")
+        return upstream
