@@ -33,10 +33,10 @@ class Addresses:
             host = "localhost"
         return f"{self.scheme(request)}://{host}"
 
-    def check_private(self, request: web.BaseRequest) -> None:
-        """Before a password is taken. Raises Denied where others on the way could have read it."""
+    def check_private(self, request: web.BaseRequest, what: str = "passwords") -> None:
+        """Before a secret that stays good is taken. Raises Denied where others on the way could have read it."""
         if self.scheme(request) != "https" and not _is_loopback(self.client(request)):
-            raise Denied("passwords are taken over HTTPS alone: give the registry a certificate, or a proxy with one")
+            raise Denied(f"{what} are taken over HTTPS alone: give the registry a certificate, or a proxy with one")
 
     def scheme(self, request: web.BaseRequest) -> str:
         """https where the connection is TLS, or a trusted proxy says that its own is."""
