@@ -21,6 +21,7 @@ _LAZY = {
     "group": "registry.commands.group:group",
     "import": "registry.commands.imports:import_group",
     "limit": "registry.commands.limit:limit",
+    "replication": "registry.commands.replication:replication",
     "robot": "registry.commands.robot:robot",
     "storage": "registry.commands.storage:storage",
     "tls": "registry.commands.tls:tls",

@@ -48,10 +48,10 @@ class Feed:
 
     def routes(self) -> list[FeedRoute]:
         return [
-            FeedRoute("GET", f"{wire.BASE}/log", REPLICATE, self.log),
-            FeedRoute("GET", f"{wire.BASE}/snapshot", REPLICATE, self.snapshot),
-            FeedRoute("GET", f"{wire.BASE}/blobs/{{digest}}", REPLICATE, self.blob),
-            FeedRoute("POST", f"{wire.BASE}/ack", REPLICATE, self.ack),
+            FeedRoute("log", "GET", f"{wire.BASE}/log", REPLICATE, self.log),
+            FeedRoute("snapshot", "GET", f"{wire.BASE}/snapshot", REPLICATE, self.snapshot),
+            FeedRoute("blob", "GET", f"{wire.BASE}/blobs/{{digest}}", REPLICATE, self.blob),
+            FeedRoute("ack", "POST", f"{wire.BASE}/ack", REPLICATE, self.ack),
         ]
 
     async def log(self, asked: Asked) -> web.StreamResponse:

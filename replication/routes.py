@@ -60,8 +60,9 @@ Handler = Callable[[Asked], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class FeedRoute:
-    """`path` as a template of the registry's, with {parameters} that do not span slashes."""
+    """`name`: for logs and metrics; `path`: a template of the registry's, whose {parameters} do not span slashes."""
 
+    name: str
     method: str
     path: str
     right: str

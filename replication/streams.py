@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from aiohttp import web
 
@@ -13,7 +13,6 @@ from replication import wire
 from replication.routes import Asked
 
 _PIECE = 256 * 1024
-_GOODBYE = 1.0  # seconds
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # the second one keeps nginx from gathering lines
 
 
@@ -79,7 +78,9 @@ class Streams:
         except TimeoutError:
             if not scope.expired():
                 raise
-        await _finish(asked, response)
+            await _finish(asked, response)
+        else:
+            await response.write_eof()
 
     async def _watch(self, asked: Asked, scope: asyncio.Timeout) -> None:
         """Ends a stream whose slave's token was taken back, or of whom that cannot be told just now."""
@@ -94,10 +95,10 @@ class Streams:
 
 
 async def _finish(asked: Asked, response: web.StreamResponse) -> None:
-    """The end of the body; a slave that does not take even that sees a cut."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_GOODBYE):
-            await response.write_eof()
-            return
-    if (transport := asked.request.transport) is not None:
-        transport.abort()
+    """The end of the body of a stream that was stopped; a slave that has not taken all so far sees a cut."""
+    transport = asked.request.transport
+    if transport is None or transport.get_write_buffer_size() > 0:
+        if transport is not None:
+            transport.abort()
+        raise ConnectionResetError("the stream was stopped while its slave did not read")
+    await response.write_eof()

@@ -16,6 +16,8 @@ from registry.errors import PaginationInvalid, RequestInvalid
 if TYPE_CHECKING:  # commands need the table of operations, and not what does the work in a server
     from registry.auth.accounts import AccountService
     from registry.auth.keys import KeyRotation
+    from registry.auth.replicas import ReplicaService
+    from registry.services.slaves import SlaveService
 
 A = TypeVar("A")
 R = TypeVar("R")
@@ -31,6 +33,8 @@ class Administration:
 
     accounts: AccountService
     keys: KeyRotation
+    replicas: ReplicaService
+    slaves: SlaveService
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from registry.domain import access, limits
+from registry.services.slaves import SlaveStatus
 
 NameText = Annotated[str, Meta(max_length=64, description="a-z, 0-9, '.', '_', '-'; a letter or digit at either end")]
 Password = Annotated[str, Meta(max_length=512, description="8 to 512 characters")]
@@ -85,6 +86,10 @@ class Rotation(_Body):
     """`revoke`: the keys of before go at once, and with them every token."""
 
     revoke: bool = False
+
+
+class NewReplica(_Body):
+    name: NameText
 
 
 class User(Struct):
@@ -186,6 +191,72 @@ class SigningKey(Struct):
 
 class SigningKeys(Struct):
     keys: list[SigningKey]
+
+
+class ReplicationToken(Struct):
+    """`name`: the slave's."""
+
+    name: str
+    created: datetime
+
+    @classmethod
+    def of(cls, replica: access.Replica) -> ReplicationToken:
+        return cls(replica.name, _time(replica.created))
+
+
+class ReplicationTokens(Struct):
+    tokens: list[ReplicationToken]
+
+
+class ReplicationTokenSecret(Struct):
+    """The token is shown this once."""
+
+    name: str
+    token: str
+
+
+class Slave(Struct):
+    """`stored`: the last event that it has. All up to `visible` can be pulled there, `lag_events` cannot yet, the
+    oldest for `lag_seconds`. `waiting`: events that wait for `missing` bytes of blobs. `error`: what went wrong last.
+    `heard_ago`: seconds since its last report, and `since` the first one that this server had.
+    """
+
+    name: str
+    address: str
+    stored: int
+    visible: int
+    lag_events: int
+    lag_seconds: float
+    waiting: int
+    missing: int
+    state: str
+    error: str
+    since: datetime
+    heard: datetime
+    heard_ago: float
+
+    @classmethod
+    def of(cls, status: SlaveStatus) -> Slave:
+        report = status.report
+        return cls(
+            report.name,
+            report.address,
+            report.stored,
+            report.visible,
+            status.lag_events,
+            status.lag_seconds,
+            report.waiting,
+            report.missing,
+            report.state,
+            report.error,
+            _time(report.since),
+            _time(report.heard),
+            status.heard_ago,
+        )
+
+
+class Slaves(Struct):
+    slaves: list[Slave]
 
 
 class WhoAmI(Struct):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.api import accounts, grants, keys, limits
+from registry.api import accounts, grants, keys, limits, replication
 from registry.api.operation import Operation
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -12,4 +12,5 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *grants.OPERATIONS,
     *limits.OPERATIONS,
     *keys.OPERATIONS,
+    *replication.OPERATIONS,
 )

@@ -12,6 +12,7 @@ from registry.api.operation import Administration
 from registry.auth.accounts import AccountService
 from registry.auth.keys import KeyRotation
 from registry.auth.passwords import Passwords
+from registry.auth.replicas import ReplicaService
 from registry.auth.tokens import REFRESH_LIFETIME
 from registry.config import Settings
 from registry.domain.clock import system_clock
@@ -20,16 +21,19 @@ from registry.ports import Adopter, Audit, BlobStore, Changes
 from registry.services.leases import LocalLeases
 from registry.services.manifests import ManifestService
 from registry.services.push import PushService
+from registry.services.slaves import SlaveService
 from registry.storage.audit_log import AuditLog
 from registry.storage.data_lock import sole_use
 from registry.storage.files import DataDirectory
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.commits import CommitCounter
+from registry.storage.metadata.feed import SqlFeed
 from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.storage.stores import Stores
 from registry.wiring import database_of, refuse_unnamed_bucket, stores_of
+from replication.slaves import NoSlaves
 
 _FILE_THREADS = 16
 
@@ -110,7 +114,8 @@ async def administered(settings: Settings, directory: DataDirectory) -> AsyncIte
     """
     audit = AuditLog(directory.audit, system_clock, settings.audit.keep)
     commits, database, passwords = CommitCounter.create(), database_of(settings), Passwords()
-    reader = database.reader()
+    rows = database.rows()
+    reader = SqlReader(rows)
     freshness = database.freshness(reader, commits)
     access = CurrentAccess(reader, freshness)
     writer = GroupCommitWriter(database.transactions(), commits, system_clock, lambda _count, _serial: None)
@@ -118,8 +123,9 @@ async def administered(settings: Settings, directory: DataDirectory) -> AsyncIte
     try:
         accounts = AccountService(access, writer, passwords, system_clock)
         keys = KeyRotation(access, reader, writer, system_clock, REFRESH_LIFETIME)
+        replicas = ReplicaService(access, writer, system_clock)
         audit.start()
-        yield Administration(accounts, keys), audit
+        yield Administration(accounts, keys, replicas, SlaveService(NoSlaves(), SqlFeed(rows), system_clock)), audit
     finally:
         await audit.stop()
         await asyncio.shield(writer.stop())

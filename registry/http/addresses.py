@@ -33,12 +33,10 @@ class Addresses:
             host = "localhost"
         return f"{self.scheme(request)}://{host}"
 
-    def check_private(self, request: web.BaseRequest) -> None:
-        """Before a password is taken or given. Raises Denied where others on the way could have read it."""
+    def check_private(self, request: web.BaseRequest, what: str = "passwords") -> None:
+        """Before a secret that stays good is taken or given. Raises Denied where others could read it on the way."""
         if self.scheme(request) != "https" and not _is_loopback(self.client(request)):
-            raise Denied(
-                "passwords and logins go over HTTPS alone: give the registry a certificate, or a proxy with one"
-            )
+            raise Denied(f"{what} go over HTTPS alone: give the registry a certificate, or a proxy with one")
 
     def scheme(self, request: web.BaseRequest) -> str:
         """https where the connection is TLS, or a trusted proxy says that its own is."""

@@ -11,6 +11,8 @@ _TOO_LITTLE = {401: "unauthorized", 403: "denied", 429: "too many"}
 _LONGEST_TARGET = 400
 _ADMINISTRATION = "/api/"
 _LOGINS = ("token", "login")
+REPLICATION = "replication."
+"""The beginning of the labels of what slaves ask for."""
 
 
 def entry_of(call: Call, result: str, path: str, origin: str, now: float) -> AuditEntry:
@@ -26,8 +28,8 @@ def is_of_administration(path: str) -> bool:
 def result_of(call: Call, status: int) -> str | None:
     """What came of a request, as the log says it.
 
-    None where it says nothing: of what only reads, of the chunks of an upload, and of the challenge that clients begin
-    with.
+    None where it says nothing: of what only reads, of the chunks of an upload, of what slaves report, and of the
+    challenge that clients begin with.
     """
     if status < 400 and call.request.method in _READING and call.label not in _LOGINS:
         return None  # most of all requests
@@ -36,6 +38,8 @@ def result_of(call: Call, status: int) -> str | None:
         nobody_asked = status == 401 and is_nobody and "Authorization" not in call.request.headers
         return None if nobody_asked else _TOO_LITTLE[status]
     if status >= 400:
+        return None
+    if call.label.startswith(REPLICATION):
         return None
     if call.label == "token":
         return "done" if call.request.method in ("GET", "POST") else None

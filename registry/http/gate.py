@@ -13,6 +13,7 @@ from typing import Protocol
 from registry.auth.client_certificates import has_ended, identity_of, peer_certificate
 from registry.auth.foreign_tokens import ForeignTokens
 from registry.auth.logins import Logins, outsider
+from registry.auth.replicas import ReplicaTokens, is_replication_token
 from registry.auth.sessions import visitor_of
 from registry.auth.tokens import ACCESS, Tokens
 from registry.auth.visitor import ADMIN, CATALOG, OPEN, Visitor
@@ -67,6 +68,7 @@ class AccessGate:
         access: Access,
         logins: Logins,
         tokens: Tokens,
+        replicas: ReplicaTokens,
         addresses: Addresses,
         limits: ClientLimits,
         clock: Clock,
@@ -75,6 +77,7 @@ class AccessGate:
         self._access = access
         self._logins = logins
         self._tokens = tokens
+        self._replicas = replicas
         self._addresses = addresses
         self._limits = limits
         self._clock = clock
@@ -96,7 +99,7 @@ class AccessGate:
         except Unauthorized as error:
             raise Unauthorized(error.message, self._challenge(call, route, "invalid_token")) from error
         call.actor = visitor.principal.name
-        if self._limits.counts_accounts and not visitor.principal.is_anonymous:
+        if self._limits.counts_accounts and not visitor.principal.is_anonymous and visitor.replica is None:
             await self._limits.take_account(call.actor)
         if visitor.has_expired and not route.outlives_token:
             raise Unauthorized("the token has expired", self._challenge(call, route, "invalid_token"))
@@ -105,7 +108,8 @@ class AccessGate:
 
     def _refusal(self, visitor: Visitor, call: Call, route: Route) -> Unauthorized | Denied:
         if visitor.principal.is_anonymous:
-            return Unauthorized("authentication required", self._challenge(call, route))
+            needed = "a replication token is needed" if route.right == "replicate" else "authentication required"
+            return Unauthorized(needed, self._challenge(call, route))
         if visitor.scopes is not None:
             return Unauthorized("the token does not go that far", self._challenge(call, route, "insufficient_scope"))
         return Denied("this account has no right to do that, or there is no such repository")
@@ -114,6 +118,8 @@ class AccessGate:
         """Raises Unauthorized, Denied."""
         kind, _, credentials = call.request.headers.get("Authorization", "").partition(" ")
         match kind.lower():
+            case "bearer" if is_replication_token(credentials):
+                return await self._replica(credentials.strip(), call, route, table)
             case "bearer":
                 return self._bearer(credentials.strip(), table)
             case "basic":
@@ -128,6 +134,16 @@ class AccessGate:
                 session = self._session(call, table) if route.takes_session else None
                 return session or Visitor(self._certified(call, table), table)
         raise Unauthorized("an unknown kind of authorization: use Bearer or Basic")
+
+    async def _replica(self, token: str, call: Call, route: Route, table: AccessTable) -> Visitor:
+        """Raises Unauthorized, Denied, TooManyRequests."""
+        call.actor = UNKNOWN
+        if route.right != "replicate":
+            raise Unauthorized("a replication token is good for replication alone")
+        self._addresses.check_private(call.request, "replication tokens")
+        replica = await self._replicas.check(token, table, self._addresses.client(call.request))
+        # A name that no account can have: it stands for nobody in any grant.
+        return Visitor(Principal(f"replica:{replica.name}"), table, replica=replica)
 
     def _bearer(self, token: str, table: AccessTable) -> Visitor:
         if self._outside.tokens is not None:

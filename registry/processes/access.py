@@ -13,6 +13,7 @@ from registry.auth.keys import KeyRing, KeyRotation
 from registry.auth.logins import Logins, NodeLogins
 from registry.auth.passwords import Passwords
 from registry.auth.people import NodePeople
+from registry.auth.replicas import ReplicaService, ReplicaTokens
 from registry.auth.sessions import Sessions
 from registry.auth.sources import Sources
 from registry.auth.tokens import REFRESH_LIFETIME, Tokens
@@ -30,18 +31,24 @@ from registry.http.router import Call, Route
 from registry.http.session import SessionHandlers
 from registry.http.tokens import TokenHandlers
 from registry.ports import Access, AccessReader, Changes
+from registry.ports.replication import FeedReader
 from registry.processes.greeting import has_people, is_kept_shut
 from registry.processes.node_parts import NodeParts
+from registry.services.slaves import SlaveService
 
 
 class ProcessAccess:
     """The gate and the token service of a process; `logins` compares passwords, in the node."""
 
-    def __init__(self, settings: Settings, access: Access, reader: AccessReader, shared: SharedRates | None) -> None:
+    def __init__(
+        self, settings: Settings, access: Access, reader: AccessReader, feed: FeedReader, shared: SharedRates | None
+    ) -> None:
         self._settings = settings
         self._access = access
         self._reader = reader
+        self._feed = feed
         self._tokens = Tokens(settings.auth.service)
+        self._replicas = ReplicaTokens(reader, system_clock)
         self._keys = KeyRing(reader)
         asked = settings.limits
         most = MostRequests(asked.account_rate, asked.address_rate, asked.burst, asked.uploads)
@@ -55,7 +62,7 @@ class ProcessAccess:
         return self._limits.uploading(call.actor if is_known else self._addresses.client(call.request))
 
     def gate(self, logins: Logins) -> Gate:
-        parts = (self._access, logins, self._tokens, self._addresses, self._limits, system_clock)
+        parts = (self._access, logins, self._tokens, self._replicas, self._addresses, self._limits, system_clock)
         return AccessGate(*parts, self._outside)
 
     @property
@@ -71,8 +78,9 @@ class ProcessAccess:
         settings = self._settings.server
         accounts = AccountService(self._access, parts.changes, parts.logins, system_clock)
         keys = KeyRotation(self._access, self._reader, parts.changes, system_clock, REFRESH_LIFETIME)
-        links = Links(settings.public_url)
-        return ApiHandlers(OPERATIONS, Administration(accounts, keys), links, settings.body_timeout).routes()
+        replicas = ReplicaService(self._access, parts.changes, system_clock)
+        to = Administration(accounts, keys, replicas, SlaveService(parts.slaves, self._feed, system_clock))
+        return ApiHandlers(OPERATIONS, to, Links(settings.public_url), settings.body_timeout).routes()
 
     def _token_routes(self, logins: Logins) -> list[Route]:
         lifetime = self._settings.auth.token_lifetime

@@ -11,6 +11,7 @@ from registry import __version__
 from registry.domain.clock import system_clock
 from registry.domain.digest import Digest
 from registry.http import receive
+from registry.http.auditing import REPLICATION
 from registry.http.dispatch import add_headers
 from registry.http.proxies import client_address
 from registry.http.router import Call, Handler, Route
@@ -25,7 +26,6 @@ from replication.routes import FeedRoute
 from replication.streams import Streams
 from replication.tail import Tail
 
-LABEL = "replication"
 _LOOK_AT_COUNT = 0.005
 _LOOK_AT_DATABASE = 0.05  # seconds; here other nodes commit, too
 _LARGEST_REPORT = 64 * 1024
@@ -71,7 +71,7 @@ class ProcessFeed:
 
 
 def _joined(route: FeedRoute, handler: Handler) -> Route:
-    return Route(route.method, route.path, route.right, handler, LABEL)
+    return Route(route.method, route.path, route.right, handler, f"{REPLICATION}{route.name}")
 
 
 class SlaveCall:

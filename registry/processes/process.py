@@ -103,7 +103,7 @@ class Process:
         configure_logs(settings.log.level, settings.log.format)
         self.access_log.close()
         self.access_log = AccessLog(settings.log.level, settings.log.format)
-        self._process_access = ProcessAccess(settings, self.access, self.sql, self.soft_state)
+        self._process_access = ProcessAccess(settings, self.access, self.sql, self.feed.reader, self.soft_state)
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
         self.blobs = self.stores.served_blobs(
             self.directory, settings.storage.cache, self.metrics.blob_damaged, self.metrics

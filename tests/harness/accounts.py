@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from registry.auth.accounts import AccountService
 from registry.auth.keys import KeyRotation
 from registry.auth.passwords import Passwords
+from registry.auth.replicas import ReplicaService
 from registry.auth.tokens import REFRESH_LIFETIME
 from registry.commands.offline import held
 from registry.config import Settings, load
@@ -37,6 +38,7 @@ def password_of(name: str) -> str:
 class OfflineAccess:
     accounts: AccountService
     keys: KeyRotation
+    replicas: ReplicaService
 
 
 @asynccontextmanager
@@ -48,7 +50,8 @@ async def _opened(settings: Settings) -> AsyncIterator[OfflineAccess]:
     writer.start()
     try:
         service = AccountService(access, writer, passwords, system_clock)
-        yield OfflineAccess(service, KeyRotation(access, reader, writer, system_clock, REFRESH_LIFETIME))
+        keys = KeyRotation(access, reader, writer, system_clock, REFRESH_LIFETIME)
+        yield OfflineAccess(service, keys, ReplicaService(access, writer, system_clock))
     finally:
         await writer.stop()
         await reader.close()
@@ -64,9 +67,11 @@ def with_accounts(
     groups: Mapping[str, Iterable[str]] | None = None,
     robots: Mapping[str, float | None] | None = None,
     disabled: Iterable[str] = (),
+    replicas: Iterable[str] = (),
     url: str = "",
 ) -> dict[str, str]:
-    """Makes an administrator ADMIN and these `users`, each with password_of its name; returns the secrets of `robots`.
+    """Makes an administrator ADMIN and these `users`, each with password_of its name; returns the secrets of `robots`
+    and the tokens of `replicas`.
 
     `robots`: seconds that they live, by name. `url`: of the database, where it is not in the data directory.
     """
@@ -80,6 +85,8 @@ def with_accounts(
                 await node.accounts.add_user(name, password_of(name), is_admin=False)
             for name, lifetime in (robots or {}).items():
                 _, secrets[name] = await node.accounts.create_robot(name, [], lifetime)
+            for name in replicas:
+                _, secrets[name] = await node.replicas.create(name)
             for group, members in (groups or {}).items():
                 for member in members:
                     await node.accounts.set_member(group, member, is_member=True)

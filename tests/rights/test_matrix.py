@@ -33,6 +33,8 @@ VARIED: dict[str, list[dict[str, Any]]] = {
     "uploads": [{"params": {"mount": IMAGE.config.digest, "from": f"{HIDDEN}/shared"}}],
 }
 """Requests of one route in other forms: the right to them is the same. By the route's label."""
+ALONE: dict[str, dict[str, Any]] = {"replication.log": {"params": {"after": "999999999"}}}
+"""The one form of a route whose answer would not end otherwise."""
 FOUND = {"manifest", "blob", "tags", "referrers", "catalog"}
 """Labels of what reads something that is there."""
 _ADDRESSES = (f"10.{a}.{b}.{c}" for a, b, c in itertools.product(range(256), repeat=3))
@@ -77,7 +79,7 @@ def visits(table: list[Route], repository: str) -> list[Visit]:
     found = []
     for route in sorted(table, key=lambda route: route.method == "DELETE"):
         for method in (route.method, "HEAD") if route.method == "GET" else (route.method,):
-            forms: list[dict[str, Any]] = [{}, *VARIED.get(route.label, [])]
+            forms: list[dict[str, Any]] = [ALONE.get(route.label, {}), *VARIED.get(route.label, [])]
             found += [Visit(route, method, repository, options) for options in forms]
     return found
 
@@ -97,10 +99,12 @@ def decision(visitor: Visitor, visit: Visit) -> Decision:
         return Decision()
     if visitor.shows == "cookie":
         return decision_by_cookie(visitor, visit)
-    if not visitor.is_valid or (visitor.has_expired and not visit.route.outlives_token):
+    is_accepted = visitor.is_valid and visitor.only in ("", right)
+    if not is_accepted or (visitor.has_expired and not visit.route.outlives_token):
         return Decision(401, "invalid_token")
     rights = visitor.everywhere | (visitor.own if visit.repository.startswith(f"{OWN}/") else frozenset())
     enough = {"known": visitor.is_known, "catalog": visitor.may_list, "admin": visitor.may_administer}
+    enough["replicate"] = visitor.may_replicate
     if right in rights or enough.get(right, False):
         return Decision()
     if visitor.is_anonymous:
@@ -211,7 +215,7 @@ def test_rights_on_a_repository_are_for_routes_that_name_one(table: list[Route])
 def test_what_changes_something_needs_more_than_to_be_known(table: list[Route]) -> None:
     for route in table:
         if route.method != "GET" and route.template != "/auth/token":
-            assert route.right in {"push", "delete", "admin", "session"}, route
+            assert route.right in {"push", "delete", "admin", "session", "replicate"}, route
 
 
 def test_where_the_session_of_a_browser_counts(table: list[Route]) -> None:

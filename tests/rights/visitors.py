@@ -80,12 +80,15 @@ class Visitor:
     everywhere: frozenset[str] = frozenset()
     may_list: bool = False
     may_administer: bool = False
+    may_replicate: bool = False
     is_valid: bool = True
     is_known: bool = True
     is_anonymous: bool = False
     has_expired: bool = False
     cookie: Shown | None = field(default=None, repr=False)
     site: str = "same-origin"
+    only: str = ""
+    """The one right that what it shows is good for; for any other it is not accepted."""
 
 
 def _nothing(_keys: Keys, _own: str) -> None:
@@ -129,6 +132,11 @@ def _own_key_in_the_head(_keys: Keys, claims: dict[str, Any]) -> str:
     private = Ed25519PrivateKey.generate()
     key = jwt.algorithms.OKPAlgorithm.to_jwk(private.public_key(), as_dict=True)
     return jwt.encode(claims, private, "EdDSA", {"kid": "none-of-yours", "jwk": key})
+
+
+def _replica(change: Callable[[str], str] = str) -> Shown:
+    """The token of a slave, or what became of it."""
+    return lambda keys, _own: f"Bearer {change(keys.secrets['copier'])}"
 
 
 def _refused(name: str, header: Shown, shows: str = "bearer") -> Visitor:
@@ -201,6 +209,13 @@ VISITORS: list[Visitor] = [
     Visitor(
         "expired token for pulling", _token("puller", "pull", exp=time.time() - 1), "bearer", _PULL, has_expired=True
     ),
+    Visitor("slave", _replica(), "bearer", may_replicate=True, only="replicate"),
+    _refused("slave by a password", lambda keys, _o: basic_auth("copier", keys.secrets["copier"]), "basic"),
+    _refused("wrong token of a slave", _replica(lambda token: token[:-1] + ("0" if token[-1] != "0" else "1"))),
+    _refused("token of a slave cut off", _replica(lambda token: token[:-1])),
+    _refused("token of another slave", _replica(lambda token: token.replace("copier", "other"))),
+    _refused("token of a slave without a name", _replica(lambda token: token.replace("copier", ""))),
+    _refused("no token of a slave", lambda _k, _o: "Bearer shoal-replica-"),
     _refused("expired robot", _basic("expired-machine"), "basic"),
     _refused("expired robot by token", _token("expired-machine", _ALL_RIGHTS)),
     _refused("disabled account", _basic("barred"), "basic"),

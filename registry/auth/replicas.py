@@ -1,0 +1,97 @@
+"""Replication tokens: who may copy everything, and what an administrator does with them.
+
+A token is 256 random bits behind the name of its slave, so no password hash is needed: SHA-256 of it is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections.abc import Sequence
+
+from registry.domain.access import REPLICA, AccessTable, Replica, encode, parse_account
+from registry.domain.changes import SetRecord
+from registry.domain.clock import Clock
+from registry.domain.networks import network_of
+from registry.domain.throttle import FailedLogins
+from registry.errors import TooManyRequests, Unauthorized
+from registry.ports import Access, AccessReader, Changes
+
+PREFIX = "shoal-replica-"
+_BYTES = 32
+_LONGEST = 200
+_MOST_KNOWN = 1000
+
+
+def is_replication_token(token: str) -> bool:
+    """Whether it is meant to be one."""
+    return token.startswith(PREFIX)
+
+
+def _name_in(token: str) -> str:
+    """The slave that a token says it is of."""
+    return token.removeprefix(PREFIX).rpartition("-")[0]
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).hexdigest()
+
+
+class ReplicaTokens:
+    """Says whose token one is. What a process has read of the hashes it keeps."""
+
+    def __init__(self, reader: AccessReader, clock: Clock) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._failures = FailedLogins()
+        self._hashes: dict[str, str] = {}
+
+    async def check(self, token: str, table: AccessTable, address: str) -> Replica:
+        """`address`: of the client. Raises Unauthorized, or TooManyRequests where many were wrong.
+
+        The right one is taken even then: nobody guesses 256 bits, and whoever tries keeps no slave out.
+        """
+        name = _name_in(token) if len(token) <= _LONGEST else ""
+        replica = table.replicas.get(name)
+        kept = await self._kept(replica) if replica is not None else ""
+        if hmac.compare_digest(_hash(token), kept) and replica is not None:
+            return replica
+        client, now = network_of(address), self._clock()
+        if (seconds := self._failures.wait(client, "", now)) > 0:
+            raise TooManyRequests("too many wrong tokens from this address; wait before the next try", seconds)
+        self._failures.failed(client, "", now)
+        raise Unauthorized("the replication token is wrong, or was taken back")
+
+    async def _kept(self, replica: Replica) -> str:
+        known = self._hashes.get(replica.id)
+        if known is None:
+            known = await self._reader.replica_hash(replica.name) or ""
+            if len(self._hashes) >= _MOST_KNOWN:
+                self._hashes.clear()
+            self._hashes[replica.id] = known
+        return known
+
+
+class ReplicaService:
+    """Makes and takes back replication tokens. Raises AccessInvalid, AccessExists, AccessUnknown."""
+
+    def __init__(self, access: Access, changes: Changes, clock: Clock) -> None:
+        self._access = access
+        self._changes = changes
+        self._clock = clock
+
+    async def replicas(self) -> Sequence[Replica]:
+        known = (await self._access.table()).replicas
+        return [known[name] for name in sorted(known)]
+
+    async def create(self, name: str) -> tuple[Replica, str]:
+        """A slave of that name, and its token, which nobody sees again."""
+        made = Replica(parse_account(name), secrets.token_hex(8), self._clock())
+        token = f"{PREFIX}{made.name}-{secrets.token_hex(_BYTES)}"
+        await self._changes.submit(SetRecord(REPLICA, made.name, encode(made), _hash(token), expected="new"))
+        return made, token
+
+    async def delete(self, name: str) -> None:
+        """Its token is void at once, and what it was copying ends."""
+        await self._changes.submit(SetRecord(REPLICA, name, "", expected="known"))

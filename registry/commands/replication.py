@@ -1,0 +1,102 @@
+"""`shoal replication`: the slaves of a registry, on its master's side."""
+
+from __future__ import annotations
+
+import click
+
+from registry.commands.options import json_option, told_plainly
+from registry.commands.where import Where, where_options
+
+
+@click.group()
+def replication() -> None:
+    """Let slaves copy this registry, and see how far they are."""
+
+
+@replication.group()
+def token() -> None:
+    """What slaves show to be let in. Where there are no accounts, none is needed."""
+
+
+@token.command()
+@click.argument("name")
+@json_option
+@told_plainly
+@where_options
+def create(where: Where, name: str, as_json: bool) -> None:
+    """Print a token for the slave NAME, which cannot be seen again.
+
+    Whoever has it can copy all repositories and all accounts with the hashes of their passwords; it is good for nothing
+    else.
+    """
+    import msgspec
+
+    from registry.api.replication import CREATE_TOKEN
+    from registry.api.shapes import NewReplica
+
+    with where.client() as client:
+        made = client.call(CREATE_TOKEN, body=NewReplica(name)).body
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(made)).decode())
+        return
+    click.echo(f"{made.name} can copy this registry. Its token is shown this once:", err=True)
+    click.echo(made.token)
+
+
+@token.command("list")
+@json_option
+@told_plainly
+@where_options
+def list_tokens(where: Where, as_json: bool) -> None:
+    """Show whose tokens there are."""
+    from registry.api.replication import LIST_TOKENS
+    from registry.commands.client import pages
+    from registry.commands.tables import day, show
+
+    with where.client() as client:
+        found = [made for page in pages(client, LIST_TOKENS) for made in page.tokens]
+    show(("slave", "since"), [(made.name, day(made.created)) for made in found], found, as_json=as_json)
+
+
+@token.command()
+@click.argument("name")
+@told_plainly
+@where_options
+def delete(where: Where, name: str) -> None:
+    """Take a token back: it is void at once, and what its slave was copying ends."""
+    from registry.api.replication import DELETE_TOKEN
+
+    with where.client() as client:
+        client.call(DELETE_TOKEN, {"replica": name})
+    click.echo(f"The token of {name} is void.")
+
+
+@replication.command()
+@json_option
+@told_plainly
+@where_options
+def status(where: Where, as_json: bool) -> None:
+    """Show the slaves that this server has heard of, and how far each is behind it."""
+    from registry.api.replication import LIST_SLAVES
+    from registry.commands.client import pages
+    from registry.commands.tables import show, size
+
+    with where.client() as client:
+        found = [slave for page in pages(client, LIST_SLAVES) for slave in page.slaves]
+    headings = ("slave", "address", "stored", "visible", "lag", "waiting", "missing", "state", "last error", "heard")
+    rows = [
+        (
+            slave.name or "-",
+            slave.address,
+            str(slave.stored),
+            str(slave.visible),
+            f"{slave.lag_events} events, {slave.lag_seconds:.1f} s" if slave.lag_events else "none",
+            str(slave.waiting),
+            size(slave.missing),
+            slave.state,
+            slave.error,
+            f"{slave.heard_ago:.0f} s ago",
+        )
+        for slave in found
+    ]
+    show(headings, rows, found, as_json=as_json)
