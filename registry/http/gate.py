@@ -105,7 +105,9 @@ class AccessGate:
 
     def _refusal(self, visitor: Visitor, call: Call, route: Route) -> Unauthorized | Denied:
         if visitor.principal.is_anonymous:
-            return Unauthorized("authentication required", self._challenge(call, route))
+            # Not the bare words of the code: dockerd takes an error of those alone for one that passes, and tries a
+            # push for 50 seconds.
+            return Unauthorized("authentication required: log in first", self._challenge(call, route))
         if visitor.scopes is not None:
             return Unauthorized("the token does not go that far", self._challenge(call, route, "insufficient_scope"))
         return Denied("this account has no right to do that, or there is no such repository")
