@@ -93,6 +93,7 @@ class IssuerDocuments:
         self._held: Documents | None = None
         self._fetched: float | None = None
         self._tried: float | None = None
+        self._asked = 0
 
     async def close(self) -> None:
         if self._session is not None:
@@ -105,9 +106,11 @@ class IssuerDocuments:
         """
         if than is None and self._held and not must_fetch(self._clock(), self._fetched, self._tried, wants_newer=False):
             return self._young()  # and does not wait while somebody else asks for something newer
-        async with self._lock:  # whoever waits here finds what the one before has fetched
+        asked = self._asked
+        async with self._lock:
             newer = than is not None and than is self._held
-            if must_fetch(self._clock(), self._fetched, self._tried, wants_newer=newer):
+            # Whoever waited takes what came of it: an issuer that is silent costs a crowd one timeout, not one each.
+            if self._asked == asked and must_fetch(self._clock(), self._fetched, self._tried, wants_newer=newer):
                 await self._refresh()
             return self._young()
 
@@ -131,6 +134,8 @@ class IssuerDocuments:
             self._fetched = self._tried
         except _FAILURES as error:
             log.error("the keys of an issuer cannot be had", issuer=self._settings.issuer, problem=_said(error))
+        finally:
+            self._asked += 1
 
     async def _fetch(self) -> Documents:
         issuer, hosts = self._settings.issuer, self._settings.key_hosts

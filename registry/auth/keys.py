@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from cryptography.hazmat.primitives import serialization
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from registry.domain.access import KEY, AccessTable, PublicKey, encode
 from registry.domain.changes import SetRecord
 from registry.domain.clock import Clock
-from registry.errors import StorageFailure
+from registry.errors import AccessChanged, AccessUnknown, StorageFailure
 from registry.ports import Access, AccessReader, Changes
 
 KEY_LIFETIME = 30 * 86400.0
@@ -103,7 +104,9 @@ class KeyRotation:
             if old.retired is not None:
                 continue
             kept = await self._reader.private_key(old.id) or ""
-            await self._changes.submit(SetRecord(KEY, old.id, encode(replace(old, retired=now)), kept))
+            retired = SetRecord(KEY, old.id, encode(replace(old, retired=now)), kept, expected=encode(old))
+            with suppress(AccessUnknown, AccessChanged):  # somebody else has retired or revoked it
+                await self._changes.submit(retired)
         return key
 
     async def _forget(self, keys: Mapping[str, PublicKey]) -> None:

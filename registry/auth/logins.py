@@ -11,7 +11,7 @@ from typing import Protocol
 
 from registry.auth.identity import Identity, PasswordSource
 from registry.auth.passwords import MOST_LENGTH, Passwords
-from registry.auth.sessions import owner_of
+from registry.auth.sessions import is_signed, owner_of
 from registry.auth.tokens import Tokens
 from registry.domain.access import AccessTable, Account, Principal, parse_account
 from registry.domain.clock import Clock
@@ -72,8 +72,7 @@ class NodeLogins:
         known = self._remembered.get(proof)
         if known is not None and now < known[1] and self._is_welcome(known[0], table, by_source=account is None):
             return known[0]
-        if (seconds := self._failures.wait(client, name, now)) > 0:
-            raise TooManyRequests("too many wrong passwords from this address; wait before the next try", seconds)
+        self._check_patience(client, name)
         found = await self._once(proof, name, password, account)
         if found is None:
             self._failures.failed(client, name, self._clock())
@@ -94,8 +93,14 @@ class NodeLogins:
         try:
             return owner_of(password, name, self._tokens, table, self._clock())
         except Unauthorized:
+            self._check_patience(client, name)
             self._failures.failed(client, name, self._clock())
             raise
+
+    def _check_patience(self, client: str, name: str) -> None:
+        """Raises TooManyRequests."""
+        if (seconds := self._failures.wait(client, name, self._clock())) > 0:
+            raise TooManyRequests("too many wrong passwords from this address; wait before the next try", seconds)
 
     async def _once(self, proof: bytes, name: str, password: str, account: Account | None) -> Principal | None:
         task = self._under_way.get(proof)
@@ -110,12 +115,17 @@ class NodeLogins:
                 return None
             fits = await self._passwords.fits(account.secret, password)
             return Principal(account.name, since=account.since) if fits and account.is_usable(self._clock()) else None
-        for source in self._sources:
+        for source in await self._asked_about(password):
             if (identity := await source.check(name, password)) is not None:
                 found, table = outsider(identity), await self._access.table()
                 return found if found and self._is_welcome(found, table, by_source=True) else None
         await self._passwords.fits("", password)
         return None
+
+    async def _asked_about(self, password: str) -> Sequence[PasswordSource]:
+        if self._tokens and is_signed(password, self._tokens, await self._access.table(), self._clock()):
+            return ()
+        return self._sources
 
     def _is_welcome(self, principal: Principal, table: AccessTable, *, by_source: bool) -> bool:
         """Whether somebody may be let in now. A source outside may have another name for who logs in: it can make

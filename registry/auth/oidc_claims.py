@@ -58,8 +58,8 @@ def claim(claims: Mapping[str, Any], name: str) -> object:
 def person(claims: Mapping[str, Any], name_claim: str, groups_claim: str) -> Identity | None:
     """The person that an ID token speaks of; None where it does not say who that is."""
     name = claims.get(name_claim)
-    if not isinstance(name, str) or not name:
+    if not isinstance(name, str) or not name or not name.isascii():  # in lower case, other letters become ASCII ones
         return None
     listed = _values(claim(claims, groups_claim)) if groups_claim else []
-    groups = {group for group in listed if isinstance(group, str) and group}
+    groups = {group for group in listed if isinstance(group, str) and group and group.isprintable()}
     return Identity(name if name_claim == "sub" else name.lower(), tuple(sorted(groups)[:MOST_GROUPS]))

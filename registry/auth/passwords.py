@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TypeVar
 
 from argon2 import PasswordHasher
@@ -25,7 +26,9 @@ LEAST_LENGTH, MOST_LENGTH = 8, 512
 def _step_back() -> None:
     """What this thread does takes a core for a while, and nobody who pulls shall wait for it: Linux has a niceness
     of threads."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    this = threading.get_native_id()
+    with suppress(OSError):  # some sandboxes forbid it, and then it is only less polite
+        os.setpriority(os.PRIO_PROCESS, this, max(_NICENESS, os.getpriority(os.PRIO_PROCESS, this)))
 
 
 def check_password(password: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from registry.errors import Denied, TooManyRequests
 from registry.ports import Access
 
 MOST_UNDER_WAY = 50
-"""People whom an issuer is asked about at once: what waits for one that does not answer has an end."""
+"""People whom one issuer is asked about at once: what waits for one that does not answer has an end."""
 _PAUSE = 5.0  # seconds
 
 
@@ -53,14 +54,14 @@ class NodePeople:
     def __init__(self, issuers: Sequence[OidcIssuer], access: Access) -> None:
         self._issuers = {issuer.issuer: issuer for issuer in issuers if issuer.has_people}
         self._access = access
-        self._under_way = 0
+        self._under_way: Counter[str] = Counter()
 
     async def way_to(self, issuer: str, login: Login, redirect_uri: str) -> str:
-        with self._one_more():
+        with self._one_more(issuer):
             return await self._issuer(issuer).authorization_url(login, redirect_uri)
 
     async def who_came(self, back: Return) -> Principal:
-        with self._one_more():
+        with self._one_more(back.issuer):
             issuer = self._issuer(back.issuer)
             await issuer.check_named(back.named)
             identity = await issuer.exchange(back.code, back.verifier, back.nonce, back.redirect_uri)
@@ -82,11 +83,13 @@ class NodePeople:
         return found
 
     @contextmanager
-    def _one_more(self) -> Iterator[None]:
-        if self._under_way >= MOST_UNDER_WAY:
+    def _one_more(self, issuer: str) -> Iterator[None]:
+        if self._under_way[issuer] >= MOST_UNDER_WAY:
             raise TooManyRequests("too many people log in at once; try again", _PAUSE)
-        self._under_way += 1
+        self._under_way[issuer] += 1
         try:
             yield
         finally:
-            self._under_way -= 1
+            self._under_way[issuer] -= 1
+            if not self._under_way[issuer]:
+                del self._under_way[issuer]

@@ -27,7 +27,7 @@ def is_known_elsewhere(principal: Principal, table: AccessTable) -> bool:
     """Whether somebody is known to a source outside alone.
 
     What others say of a person never makes that person one of our accounts, a robot's either: who has a password here
-    shows it. An account that is made later ends what was issued to others by its name before.
+    shows it. While there is an account of that name, what was issued to others by it before does not count.
     """
     return principal.since is None and principal.name not in table.accounts
 
@@ -81,17 +81,28 @@ def visitor_of(token: str, tokens: Tokens, table: AccessTable, now: float) -> Vi
 
 
 def owner_of(password: str, name: str, tokens: Tokens, table: AccessTable, now: float) -> Principal | None:
-    """Who shows `name` and a password that Sessions.password has made; None where we have not signed it.
+    """Who shows `name` and a password that Sessions.password has made; None where it is none of those.
 
-    Raises Unauthorized where we have, but it is no password, somebody else's, or over.
+    Another word that we have signed is as wrong as any text: everybody can get a token. Raises Unauthorized where
+    it is somebody else's, or over.
     """
     try:
         claims = tokens.check(password, table, now)
     except Unauthorized:
         return None
-    fits = claims.use == LOGIN and claims.principal.name == name and is_known_elsewhere(claims.principal, table)
-    if not fits:
+    if claims.use != LOGIN:
+        return None
+    if claims.principal.name != name or not is_known_elsewhere(claims.principal, table):
         raise Unauthorized("the name or the password is wrong")
     if now >= claims.expires:
         raise Unauthorized("this password is over: get another one at /auth/session, with a browser")
     return claims.principal
+
+
+def is_signed(word: str, tokens: Tokens, table: AccessTable, now: float) -> bool:
+    """Whether a word is one that we have signed, whatever for: it is shown to nobody outside."""
+    try:
+        tokens.check(word, table, now)
+    except Unauthorized:
+        return False
+    return True

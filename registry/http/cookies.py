@@ -26,8 +26,15 @@ class Cookie:
     path: str
 
     def of(self, request: web.BaseRequest, base: str) -> str:
-        """Its value; "" where it was not sent."""
-        return request.cookies.get(self._name(base), "")
+        """Its value; "" where it was not sent, or sent twice: then one of the two is somebody else's.
+
+        Read as browsers write it (RFC 6265, 4.2.1): a library that also ends a pair at a space takes what stands inside
+        of the value of another cookie, which a neighbour in the domain may set, for one with our prefix.
+        """
+        pairs = [pair.strip(" \t") for line in request.headers.getall("Cookie", ()) for pair in line.split(";")]
+        begins = f"{self._name(base)}="
+        found = [pair.removeprefix(begins) for pair in pairs if pair.startswith(begins)]
+        return found[0] if len(found) == 1 else ""
 
     def keep(self, response: web.StreamResponse, base: str, value: str, seconds: float) -> None:
         response.set_cookie(

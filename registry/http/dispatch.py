@@ -16,7 +16,7 @@ from registry.errors import ClientGone, RegistryError, StorageFailure, StorageFu
 from registry.http import auditing, errors, pages
 from registry.http.gate import Gate
 from registry.http.proxies import client_address, is_https
-from registry.http.router import STAY_WITH_HTTPS, Call, Route, Router
+from registry.http.router import NO_PAGE, STAY_WITH_HTTPS, Call, Route, Router
 from registry.ports import Audit
 from registry.telemetry.requests import AnsweredRequest
 
@@ -24,6 +24,7 @@ log = structlog.get_logger(__name__)
 
 _CLIENT_GONE = 499  # the status in the log of a request that could not be answered to its end
 _API_VERSION = "Docker-Distribution-Api-Version"
+_POLICY = "Content-Security-Policy"
 
 
 RequestObserver = Callable[[AnsweredRequest], None]
@@ -126,6 +127,8 @@ def add_headers(response: web.StreamResponse, path: str, call: Call) -> None:
     headers["X-Request-Id"] = call.id
     headers["Server"] = "Shoal"
     headers["X-Content-Type-Options"] = "nosniff"
+    if _POLICY not in headers:
+        headers[_POLICY] = NO_PAGE
     if call.https:
         headers["Strict-Transport-Security"] = STAY_WITH_HTTPS
     if path.startswith("/v2") and _API_VERSION not in headers:

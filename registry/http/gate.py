@@ -108,8 +108,10 @@ class AccessGate:
 
     def _refusal(self, visitor: Visitor, call: Call, route: Route) -> Unauthorized | Denied:
         if visitor.principal.is_anonymous:
-            needed = "a replication token is needed" if route.right == "replicate" else "authentication required"
-            return Unauthorized(needed, self._challenge(call, route))
+            # Not the bare words of the code: dockerd takes an error of those alone for one that passes, and tries a
+            # push for 50 seconds.
+            needed = "a replication token is needed" if route.right == "replicate" else "log in first"
+            return Unauthorized(f"authentication required: {needed}", self._challenge(call, route))
         if visitor.scopes is not None:
             return Unauthorized("the token does not go that far", self._challenge(call, route, "insufficient_scope"))
         return Denied("this account has no right to do that, or there is no such repository")

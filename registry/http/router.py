@@ -14,6 +14,10 @@ from registry.errors import EndpointUnknown, MethodNotAllowed
 STAY_WITH_HTTPS = "max-age=31536000"
 """Strict-Transport-Security (RFC 6797, section 6.1): for a year, a browser asks this host by HTTPS alone."""
 
+NO_PAGE = "default-src 'none'; sandbox"
+"""Content-Security-Policy of all that is no page of ours: whoever pushes chooses the type of a manifest, and a browser
+must not run one as if it were."""
+
 
 @dataclass(slots=True)
 class Call:

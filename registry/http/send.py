@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from registry.http.ranges import ByteRange
-from registry.http.router import STAY_WITH_HTTPS, Call
+from registry.http.router import NO_PAGE, STAY_WITH_HTTPS, Call
 from registry.ports import BlobFile, BlobStream, reading
 from registry.sendfile import SocketOutlet
 
@@ -34,6 +34,7 @@ async def send_blob(
         **headers,
         "Server": "Shoal",
         "X-Content-Type-Options": "nosniff",
+        "Content-Security-Policy": NO_PAGE,
         "Docker-Distribution-Api-Version": "registry/2.0",
         "X-Request-Id": call.id,
     }

@@ -207,27 +207,37 @@ class WorkerSession:
         """Serve the worker until it is gone, then give back what it held."""
         try:
             async with asyncio.TaskGroup() as tasks:
+                under_way: set[asyncio.Task[None]] = set()
                 while True:
                     try:
                         number, operation, body = await receive(self._reader)
                     except EOFError:
                         break
-                    tasks.create_task(self._answer(number, operation, body))
+                    task = tasks.create_task(self._answer(number, operation, body))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+                for task in under_way:  # nobody waits for an answer: changes are made all the same, logins are not
+                    task.cancel()
         finally:
             for digest in self._held.elements():
                 self._leases.release(digest)
             self._writer.close()
 
     async def _answer(self, number: int, operation: str, body: Any) -> None:
+        failed: list[Any] = [number, ["StorageFailure", "the node failed to do what was asked", {}], None]
         try:
             answer: list[Any] = [number, None, await self._do(operation, body)]
         except RegistryError as error:
             answer = [number, [type(error).__name__, error.message, error.detail], None]
         except Exception:
             log.exception("a worker's request failed", operation=operation)
-            answer = [number, ["StorageFailure", "the node failed to make the change", {}], None]
+            answer = failed
         try:
             await send(self._writer, answer)
+        except UnicodeEncodeError:  # some text from outside is none: that fails one request, and no others
+            log.exception("an answer to a worker cannot be sent", operation=operation)
+            with suppress(ConnectionError):
+                await send(self._writer, failed)
         except ConnectionError:
             return  # the worker died; run() notices at its next read
 

@@ -76,9 +76,13 @@ class TestDocker:
     def test_login_push_pull_logout(self, docker: Dockerd, guarded: ShoalServer, make_context: MakeContext) -> None:
         name = f"{guarded.host}/team/docker:1"
         built = docker.build(name, make_context("for those who may"))
-        assert "denied" in docker.docker("push", name, fails=True) or "unauthorized" in docker.docker(
-            "push", name, fails=True
-        )
+        assert "unauthorized: authentication required: log in first" in docker.docker("push", name, fails=True)
+        refused = [
+            entry
+            for entry in guarded.logged()
+            if entry.get("status") == 401 and entry.get("path") == "/v2/team/docker/blobs/uploads/"
+        ]
+        assert len(refused) <= 2, "dockerd did not try again"
         login(docker, guarded, "maker")
         stored = json.loads((docker.root / "config/config.json").read_text())["auths"][guarded.host]
         assert stored["identitytoken"]

@@ -40,7 +40,7 @@ slow = pytest.mark.slow
 @pytest.fixture(
     scope="module",
     params=[
-        "no server",
+        pytest.param("no server", marks=slow),
         pytest.param("one worker", marks=slow),
         "two workers",
         pytest.param("over the network", marks=slow),

@@ -83,6 +83,7 @@ def test_a_move_that_failed_is_told_in_one_line(places: Places, start_shoal: Sta
     assert "a broken disk; mend that and run this again" in said
 
 
+@pytest.mark.slow
 def test_a_node_that_has_gone_is_told(places: Places, start_shoal: StartShoal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_move, "_STOPPED_FOR", 2.0)
     monkeypatch.setattr(run_move, "_SILENT_FOR", 6.0)

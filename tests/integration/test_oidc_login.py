@@ -98,6 +98,23 @@ async def test_names(provider: OidcProvider) -> None:
         await issuer.close()
 
 
+@pytest.mark.parametrize("name", ["\u212aevin", "anna\u0308", "\ud800", "", None, 5])
+async def test_names_that_are_none(provider: OidcProvider, name: object) -> None:
+    """The first one is a Kelvin sign, which is a k in lower case."""
+    provider.claims |= {"preferred_username": name}
+    issuer = opened(provider)
+    with pytest.raises(Denied, match="does not say who you are"):
+        await logged_in(issuer)
+    await issuer.close()
+
+
+async def test_groups_that_are_no_text(provider: OidcProvider) -> None:
+    provider.claims |= {"groups": ["\ud800", "de\nvs", "devs", "\udfff\ud800"]}
+    issuer = opened(provider, groups_claim="groups")
+    assert await logged_in(issuer) == Identity("ann", ("devs",))
+    await issuer.close()
+
+
 async def test_groups(provider: OidcProvider) -> None:
     provider.claims |= {"groups": ["ops", "devs", 5, ""], "realm_access": {"roles": ["admin"]}, "one": "ops"}
     for claim, groups in (

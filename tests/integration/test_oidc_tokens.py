@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from registry.auth.identity import Identity
 from registry.auth.issuer_documents import MOST_BYTES, PAUSE, RETRY, STALE
-from registry.auth.oidc import OidcIssuer
+from registry.auth.oidc import OidcIssuer, new_login
 from registry.auth_settings import OidcSettings
 from registry.errors import StartupError, Unavailable
 from tests.harness import certificates
@@ -281,3 +281,22 @@ async def test_without_rules_nobody_is_asked(provider: OidcProvider) -> None:
     assert await issuer.identity_of(provider.token()) is None
     assert not provider.asked
     await issuer.close()
+
+
+async def test_a_crowd_at_an_issuer_that_is_silent_waits_once(clock: Clock) -> None:
+    connections = 0
+
+    async def accept(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await asyncio.sleep(0.6)
+        writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        address = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        issuer = OidcIssuer(OidcSettings(issuer=address, client_id="shoal", timeout=0.3), clock)
+        asked = [issuer.authorization_url(new_login(), "https://shoal.example/auth/callback") for _ in range(20)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        await issuer.close()
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert connections == 1

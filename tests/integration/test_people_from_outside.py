@@ -27,7 +27,7 @@ def asked(server: ShoalServer, repository: str, **shown: Any) -> int:
     return requests.get(url, timeout=30, **shown).status_code
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_file_of_passwords(start_shoal: StartShoal, tmp_path: Path, workers: int) -> None:
     file = tmp_path / "htpasswd"
     file.write_text(f"carol:{bcrypt.hashpw(b'the password of carol', bcrypt.gensalt(4)).decode()}\n")

@@ -30,7 +30,7 @@ def key_file(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.fixture(params=[1, 2], ids=["one worker", "two workers"])
+@pytest.fixture(params=[pytest.param(1, marks=pytest.mark.slow), 2], ids=["one worker", "two workers"])
 def guarded(request: pytest.FixtureRequest, start_shoal: StartShoal, key_file: Path) -> ShoalServer:
     return start_shoal(workers=request.param, settings={"signatures": [policy(key_file)]})
 

@@ -225,12 +225,14 @@ def test_a_slave_of_a_slave_that_is_itself_behind(master: ShoalServer, start_sla
         assert everything.violations == []
 
 
-def test_accounts_are_those_of_the_master(start_shoal: StartShoal, start_slave: Slave) -> None:
+def test_accounts_are_those_of_the_master(start_shoal: StartShoal, start_slave: Slave, tmp_path: Path) -> None:
     master = start_shoal()
     shoal = Commands("--data", master.data)
     with RegistryClient(master.url) as pushes:
         pushes.push_image("team/app", content.small_image(1), "v1")
-    slave = start_slave(master.url)
+    token = tmp_path / "token"
+    token.write_text(shoal("replication", "token", "create", "berlin"))
+    slave = start_slave(master.url, args=["--token-file", str(token)])
     wait_until_same(master.url, slave.url)
     shoal("user", "add", "alice", "--admin", "--password-stdin", text="correct horse battery\n")
     shoal("user", "add", "bob", "--password-stdin", text="another horse battery\n")
@@ -246,8 +248,12 @@ def test_accounts_are_those_of_the_master(start_shoal: StartShoal, start_slave: 
     wait_until(lambda: status(auth=bob) == 200)
     scope = {"scope": "repository:team/app:pull"}
     for issuer in (master, slave):
-        token = requests.get(f"{issuer.url}/auth/token", params=scope, auth=bob, timeout=30).json()["token"]
-        assert status(headers={"Authorization": f"Bearer {token}"}) == 200
+        bearer = requests.get(f"{issuer.url}/auth/token", params=scope, auth=bob, timeout=30).json()["token"]
+        assert status(headers={"Authorization": f"Bearer {bearer}"}) == 200
+    shoal("replication", "token", "delete", "berlin")
+    slave.wait_for_log(lambda entry: entry.get("state") == "refused")
+    shoal("grant", "delete", "bob", "team/**")
+    assert status(auth=bob) == 200, "it is not told any more"
     master.stop()
     assert status(auth=bob) == 200
 

@@ -255,6 +255,7 @@ def test_what_cannot_be_is_refused_and_nothing_moves(places: Places, start_shoal
     assert places.keys() == []
 
 
+@pytest.mark.slow
 @pytest.mark.require("postgres")
 def test_nodes_that_share_a_database_take_part(
     s3_server: S3Server, postgres_server: PostgresServer, tmp_path: Path
@@ -295,6 +296,7 @@ def test_nodes_that_share_a_database_do_not_move_to_files_of_one(
         check(nodes[0], holdings, [content.small_image(5)])
 
 
+@pytest.mark.slow
 def test_a_node_goes_on_when_its_data_are_mounted_elsewhere(
     places: Places, start_shoal: StartShoal, tmp_path: Path
 ) -> None:

@@ -87,6 +87,22 @@ async def test_a_key_that_somebody_has_got(node: Node) -> None:
     tokens.check(await issued(node, tokens), table, node.clock())
 
 
+async def test_a_key_that_is_revoked_meanwhile_stays_so(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = signing_key(await node.access.table())
+    assert first is not None
+    read = node.metadata.private_key
+
+    async def slowly(key_id: str) -> str | None:
+        found = await read(key_id)
+        monkeypatch.undo()
+        await node.rotation.rotate(revoke=True)
+        return found
+
+    monkeypatch.setattr(node.metadata, "private_key", slowly)
+    await node.rotation.rotate()
+    assert first.id not in (await node.access.table()).keys
+
+
 async def test_a_key_signs_for_its_time(node: Node) -> None:
     first = signing_key(await node.access.table())
     node.clock.advance(KEY_LIFETIME)

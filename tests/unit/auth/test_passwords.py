@@ -20,6 +20,16 @@ def passwords() -> Iterator[Passwords]:
     made.close()
 
 
+async def test_where_nobody_may_step_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_asked: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr("os.setpriority", forbidden)
+    passwords = Passwords()
+    assert await passwords.fits(await passwords.hash("a long password"), "a long password")
+    passwords.close()
+
+
 async def test_a_hash_fits_its_password_alone(passwords: Passwords) -> None:
     secret = await passwords.hash("correct horse")
     assert secret.startswith("$argon2id$v=19$m=65536,")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -84,4 +85,20 @@ async def test_those_who_wait_for_an_issuer_have_a_bound(node: Node) -> None:
         await people.way_to(ISSUER, new_login(), "https://shoal.example")
     issuer.may_answer.set()
     assert {found.name for found in await asyncio.gather(*waiting)} == {"ann"}
+    assert (await people.who_came(BACK)).name == "ann"
+
+
+async def test_an_issuer_that_is_silent_holds_up_no_other(node: Node) -> None:
+    silent, other = Issuer(), Issuer("bea")
+    other.may_answer.set()
+    other_issuer = "https://other.example"
+    other._settings = OidcSettings(issuer=other_issuer, client_id="shoal")
+    people = NodePeople([silent, other], node.access)
+    waiting = [asyncio.create_task(people.who_came(BACK)) for _ in range(MOST_UNDER_WAY)]
+    await asyncio.sleep(0)
+    with pytest.raises(TooManyRequests):
+        await people.who_came(BACK)
+    assert (await people.who_came(replace(BACK, issuer=other_issuer))).name == "bea"
+    silent.may_answer.set()
+    await asyncio.gather(*waiting)
     assert (await people.who_came(BACK)).name == "ann"

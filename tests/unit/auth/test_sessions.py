@@ -172,3 +172,27 @@ async def test_whoever_tries_passwords_of_others_is_slowed_down_and_the_owner_is
     with pytest.raises(TooManyRequests):
         await house.logins.login("carl", "a word", HERE)
     assert (await house.logins.login("ann", password, HERE)).name == "ann"
+
+
+async def test_a_token_as_a_password_is_as_wrong_for_an_account_as_for_nobody(house: House) -> None:
+    """Everybody can get one: it must neither tell which names are accounts, nor get round the slowing down."""
+    anonymous = house.tokens.issue(
+        await house.node.ring.signer(await house.node.access.table()), Principal(), {}, house.node.clock(), 300.0
+    )
+    for name in ("bob", "nobody"):
+        tried = []
+        for _ in range(8):
+            try:
+                await house.logins.login(name, anonymous, HERE)
+            except (Unauthorized, TooManyRequests) as refusal:
+                tried.append(type(refusal))
+        assert tried == [Unauthorized] * 6 + [TooManyRequests] * 2, name
+
+
+async def test_passwords_of_others_do_not_flush_what_is_counted(house: House) -> None:
+    password, refused = await house.password(), 0
+    for number in range(200):
+        with pytest.raises((Unauthorized, TooManyRequests)) as caught:
+            await house.logins.login(f"name-{number}", password, HERE)
+        refused += caught.type is TooManyRequests
+    assert refused >= 140, "an address has fifty tries"

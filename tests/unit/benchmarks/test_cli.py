@@ -31,6 +31,7 @@ def test_rows_and_nothing_left(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.require("wrk")
 def test_in_an_object_store(tmp_path: Path) -> None:
     arguments = ["--quick", "--json", "--no-peer", "--only", "redirects", "--only", "push", "--size", "20MiB"]

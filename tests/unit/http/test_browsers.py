@@ -123,12 +123,34 @@ def test_what_a_cookie_says(cookie: cookies.Cookie, base: str, wanted: list[str]
     assert morsel["path"] == cookie.path if base == HTTP else "/"
 
 
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "x=a __Host-shoal-session=evil",
+        "x= __Host-shoal-session=evil",
+        "x=1; \u2000__Host-shoal-session=evil",
+        "x=1;\x0b__Host-shoal-session=evil",
+        'x="a; y" __Host-shoal-session=evil',
+        "x__Host-shoal-session=evil",
+        "__host-shoal-session=evil",
+    ],
+    ids=ascii,
+)
+def test_a_cookie_of_a_neighbour_is_none_of_ours(planted: str) -> None:
+    for sent in (f"__Host-shoal-session=own; {planted}", f"{planted}; __Host-shoal-session=own"):
+        assert cookies.SESSION.of(request(Cookie=sent), HTTPS) == "own"
+    assert cookies.SESSION.of(request(Cookie=planted), HTTPS) == ""
+
+
+def test_a_cookie_that_comes_twice_is_nobodys() -> None:
+    twice = "__Host-shoal-session=own; __Host-shoal-session=evil"
+    assert cookies.SESSION.of(request(Cookie=twice), HTTPS) == ""
+
+
 def test_with_https_the_other_name_is_nobodys() -> None:
     """Whoever writes for the whole domain, or on the way by http, cannot use the prefix."""
-    shown = Mock(spec=web.BaseRequest)
-    shown.cookies = {"shoal-session": "planted"}
-    assert cookies.SESSION.of(shown, HTTPS) == ""
-    assert cookies.SESSION.of(shown, HTTP) == "planted"
+    assert cookies.SESSION.of(request(Cookie="shoal-session=planted"), HTTPS) == ""
+    assert cookies.SESSION.of(request(Cookie="shoal-session=own"), HTTP) == "own"
 
 
 def test_a_page_shows_what_comes_from_elsewhere_as_text() -> None:
