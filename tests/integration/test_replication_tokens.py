@@ -109,7 +109,7 @@ def test_refusals_are_in_the_audit_log_and_reports_are_not(guarded: Guarded) -> 
     assert guarded.ack(guarded.token, stored=1, visible=1) == 204
     deadline = time.monotonic() + 20
     while True:
-        told = guarded.commands.json("audit", "show")
+        told = [json.loads(line) for line in audit_log(guarded.server.data).splitlines()]
         refused = [line for line in told if line["what"] == "replication.log.get" and line["who"] == "unknown"]
         if refused or time.monotonic() > deadline:
             break
@@ -169,11 +169,15 @@ def test_what_is_private_is_in_no_answer(guarded: Guarded) -> None:
     admin = as_account(ADMIN, password_of(ADMIN))
     for path in ("/api/v1/replication/tokens", "/api/v1/replication/slaves", "/api/v1/keys", "/auth/keys", "/metrics"):
         said += admin.get(f"{guarded.server.url}{path}", timeout=30).content
-    said += guarded.commands("audit", "show").encode() + guarded.server.log_text().encode()
+    said += audit_log(guarded.server.data).encode() + guarded.server.log_text().encode()
     assert b"auth.replica" in said
     assert b'"kind":"key"' in said
     for secret in planted:
         assert secret.encode() not in said
+
+
+def audit_log(data: Path) -> str:
+    return "".join(file.read_text() for file in sorted((data / "audit").iterdir()) if file.is_file())
 
 
 def _pem_lines(data: Path) -> list[str]:
@@ -198,7 +202,8 @@ def test_a_token_that_is_taken_back_ends_its_streams(tmp_path: Path) -> None:
         with pytest.raises(Refused) as refused:
             feed.log(server.host, token=secrets["eu"])
         assert refused.value.status == 401
-        assert isinstance(next(asia), wire.Event)  # that the token of the other one went
+        (taken_back,) = asia.events(1)
+        assert taken_back.kind == "auth.replica"
         for stream in (eu, asia):
             stream.close()
     assert not server.complaints()
@@ -217,12 +222,10 @@ def test_streams_of_everybody_end_with_the_first_account(tmp_path: Path) -> None
         assert refused.value.status == 401
 
 
-def test_a_token_is_not_taken_where_others_can_read_it(start_shoal: StartShoal) -> None:
+def test_a_token_is_not_taken_where_others_can_read_it(start_shoal: StartShoal, tmp_path: Path) -> None:
     """As passwords are: over HTTPS, or from this machine."""
+    token = with_accounts(tmp_path / "shoal1", replicas=["eu"])["eu"]
     server = start_shoal(settings={"server": {"trusted_proxies": ["127.0.0.0/8"]}})
-    commands = Commands("--data", server.data)
-    commands.add_admin()
-    token = commands("replication", "token", "create", "eu").strip()
     connection = http.client.HTTPConnection(server.host, timeout=30)
     headers = {"Authorization": f"Bearer {token}", "X-Forwarded-For": "203.0.113.9"}
     for scheme, status in (("http", 403), ("https", 200)):
@@ -241,4 +244,4 @@ def test_an_image_of_small_things_is_all_there(guarded: Guarded) -> None:
         client.push_image("team/app", image, "1")
     for blob in image.blobs:
         assert guarded.get(f"{wire.BASE}/blobs/{blob.digest}", guarded.token).content == blob.content
-        assert guarded.get(f"{wire.BASE}/blobs/{blob.digest}", f"{guarded.token}0").status_code == 401
+        assert guarded.get(f"{wire.BASE}/blobs/{blob.digest}", f"{guarded.token}0").status_code in (401, 429)
