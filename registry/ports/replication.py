@@ -56,3 +56,11 @@ class FeedReader(Protocol):
     async def snapshot_tags(self, repository: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
         """Up to `limit` tags with their digests, in order, beginning after the tag `after`."""
         ...
+
+
+class StateReader(Protocol):
+    """What sums over repositories are made of, beside their tags."""
+
+    async def manifest_types(self, repository: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
+        """Up to `limit` manifests by digest and media type, in order of digest, beginning after `after`."""
+        ...

@@ -78,7 +78,8 @@ class Process:
         rows = self.database.rows()
         self.sql = SqlReader(rows)
         # Postgres may have other nodes, whose commits are not counted here.
-        self.feed = ProcessFeed(SqlFeed(rows), None if settings.database.url else commits)
+        log_reader = SqlFeed(rows)
+        self.feed = ProcessFeed(log_reader, log_reader, None if settings.database.url else commits)
         freshness = self.database.freshness(self.sql, commits)
         self.reader = CachedReader(self.sql, freshness, _CACHE_BYTES)
         self.access = CurrentAccess(self.sql, freshness)
