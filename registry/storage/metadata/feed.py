@@ -88,7 +88,7 @@ class SqlFeed:
         values = {"repository": repository, "after": after, "limit": _MANIFESTS_AT_ONCE}
         async with self._rows.each(_MANIFESTS, values) as rows:
             async for row in rows:
-                found.append(SnapshotManifest(*row))
+                found.append(SnapshotManifest(row.digest, row.media_type, row.content))
                 weight += len(row.content)
                 if weight >= _PAGE_BYTES:
                     break
@@ -96,8 +96,8 @@ class SqlFeed:
 
     async def snapshot_tags(self, repository: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
         values = {"repository": repository, "after": after, "limit": limit}
-        return [(row[0], row[1]) for row in await self._rows.all(_TAGS, values)]
+        return [(row.name, row.digest) for row in await self._rows.all(_TAGS, values)]
 
     async def manifest_types(self, repository: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
         values = {"repository": repository, "after": after, "limit": limit}
-        return [(row[0], row[1]) for row in await self._rows.all(_MANIFEST_TYPES, values)]
+        return [(row.digest, row.media_type) for row in await self._rows.all(_MANIFEST_TYPES, values)]

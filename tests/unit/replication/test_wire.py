@@ -36,6 +36,11 @@ def test_there_and_back(line: Line) -> None:
     assert wire.decode(sent) == line
 
 
+def test_many_at_once_are_the_same_as_one_after_the_other() -> None:
+    assert wire.encode_all(LINES) == b"".join(map(wire.encode, LINES))
+    assert wire.encode_all([]) == b""
+
+
 @pytest.mark.parametrize("time", [0.1 + 0.2, 1764039017.1234567, 0.0, 1e-7, 1e22])
 def test_the_chain_holds_on_the_other_side(time: float) -> None:
     """Every field comes over as it was, the time to its last bit and content that is no text, too."""
