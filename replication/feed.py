@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Sequence
 
@@ -14,7 +15,8 @@ from registry.errors import RequestInvalid, StorageFailure
 from registry.ports.replication import FeedReader, LogPosition
 from registry.ports.slaves import SlaveReport, Slaves
 from replication import position, wire
-from replication.routes import REPLICATE, Asked, FeedRoute
+from replication.routes import REPLICATE, Asked, FeedRoute, Handler
+from replication.states import States
 from replication.streams import LineStream, Streams
 from replication.tail import EVENTS_AT_ONCE, EncodedEvent, Tail, encoded
 
@@ -26,7 +28,10 @@ _LARGEST = 2**63 - 1
 
 
 class Feed:
-    """`registry`: how the node calls itself. `heartbeat`: seconds of silence after which a stream says so."""
+    """`registry`: how the node calls itself. `heartbeat`: seconds of silence after which a stream says so.
+
+    `states`: None where no sums are served.
+    """
 
     def __init__(
         self,
@@ -37,6 +42,7 @@ class Feed:
         clock: Clock,
         registry: str,
         heartbeat: float = wire.HEARTBEAT,
+        states: States | None = None,
     ) -> None:
         self._reader = reader
         self._tail = tail
@@ -45,14 +51,18 @@ class Feed:
         self._clock = clock
         self._registry = registry
         self._heartbeat = heartbeat
+        self._states = states
 
     def routes(self) -> list[FeedRoute]:
-        return [
+        found = [
             FeedRoute("log", "GET", f"{wire.BASE}/log", REPLICATE, self.log),
             FeedRoute("snapshot", "GET", f"{wire.BASE}/snapshot", REPLICATE, self.snapshot),
             FeedRoute("blob", "GET", f"{wire.BASE}/blobs/{{digest}}", REPLICATE, self.blob),
             FeedRoute("ack", "POST", f"{wire.BASE}/ack", REPLICATE, self.ack),
         ]
+        if self._states is not None:
+            found.append(FeedRoute("state", "GET", f"{wire.BASE}/state", REPLICATE, self._state_of(self._states)))
+        return found
 
     async def log(self, asked: Asked) -> web.StreamResponse:
         """All events after a position, and then those that come. Raises LogForked, LogCutOff."""
@@ -105,11 +115,13 @@ class Feed:
         async for manifest in self._reader.snapshot_manifests(name):
             content = base64.b64encode(manifest.content).decode()
             await stream.add(wire.encode(wire.Manifest(name, manifest.digest, manifest.media_type, content)))
-        last = ""
-        while tags := await self._reader.snapshot_tags(name, last, _TAGS_AT_ONCE):
-            for last, digest in tags:
-                await stream.add(wire.encode(wire.Tag(name, last, digest)))
+        last, more = "", True
+        while more:
+            tags = await self._reader.snapshot_tags(name, last, _TAGS_AT_ONCE)
+            await stream.add(wire.encode_all([wire.Tag(name, tag, digest) for tag, digest in tags]))
+            last, more = tags[-1][0] if tags else "", len(tags) == _TAGS_AT_ONCE
         await stream.add(wire.encode(wire.RepositoryEnd(name)))
+        await asyncio.sleep(0)  # where there are many of little content
 
     async def blob(self, asked: Asked) -> web.StreamResponse:
         return await asked.send_blob(Digest.parse(asked.parameter("digest")))
@@ -135,6 +147,14 @@ class Feed:
         )
         await self._slaves.report(report)
         return web.Response(status=204)
+
+    def _state_of(self, states: States) -> Handler:
+        async def state(asked: Asked) -> web.StreamResponse:
+            """What some repositories hold, as sums."""
+            page = await states.page(asked.request.query.get("after", ""))
+            return web.Response(body=msgspec.json.encode(page), content_type="application/json")
+
+        return state
 
     def _hello(self, head: LogPosition) -> bytes:
         return wire.encode(wire.Hello(wire.VERSION, self._registry, _on_the_wire(head)))

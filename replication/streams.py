@@ -24,9 +24,9 @@ class LineStream:
         self.response = response
         self._gathered = bytearray()
 
-    async def add(self, line: bytes) -> None:
-        """One more line; it goes out with the next `flush`, or when some of them have come together."""
-        self._gathered += line
+    async def add(self, lines: bytes) -> None:
+        """One more line, or some; they go out with the next `flush`, or when many have come together."""
+        self._gathered += lines
         if len(self._gathered) >= _PIECE:
             await self.flush()
 
@@ -35,6 +35,8 @@ class LineStream:
             piece, self._gathered = bytes(self._gathered), bytearray()
             await self.response.write(piece)
             self._asked.count(len(piece))
+        # Neither a read of SQLite nor a write to a fast slave suspends: others have to be let in.
+        await asyncio.sleep(0)
 
 
 class Streams:

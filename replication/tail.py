@@ -12,7 +12,7 @@ from registry.errors import StorageFailure
 from registry.ports.replication import FeedReader
 from replication import wire
 
-EVENTS_AT_ONCE = 1000
+EVENTS_AT_ONCE = 250
 _KEPT_BYTES = 4 * 1024 * 1024
 _UNKNOWN = -1
 
@@ -122,3 +122,4 @@ class Tail:
             news.set_result(None)
         else:
             news.set_exception(failure)
+            news.exception()  # it counts as seen, though whoever waited may have gone

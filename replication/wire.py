@@ -7,7 +7,7 @@ not know, so that a master and a slave one version apart work together. docs/rep
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -136,6 +136,11 @@ def encode(line: Line) -> bytes:
     return _encoder.encode(line) + b"\n"
 
 
+def encode_all(lines: Sequence[Line]) -> bytes:
+    """Many lines at once, which costs a third of one after the other."""
+    return _encoder.encode_lines(lines)
+
+
 def decode(line: bytes) -> Line | None:
     """None for a type of line that a later version has. Raises Unreadable."""
     try:
@@ -177,6 +182,24 @@ class Ack(Struct, frozen=True):
     missing: int = 0
     state: str = ""
     error: str = ""
+
+
+class RepositoryState(Struct, frozen=True):
+    """The sum (replication.sums, hexadecimal) of a repository as it was at the event `serial`.
+
+    "" where the repository changed all the while that it was read.
+    """
+
+    repository: str
+    serial: int
+    sum: str
+
+
+class State(Struct, frozen=True):
+    """Some repositories in order (GET state); `last`: the next ones are asked for with ?after=, "" at the end."""
+
+    repositories: list[RepositoryState]
+    last: str = ""
 
 
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -216,8 +216,8 @@ class ReplicationTokenSecret(Struct):
 
 
 class Slave(Struct):
-    """`stored`: the last event that it has. All up to `visible` can be pulled there, `lag_events` cannot yet, the
-    oldest for `lag_seconds`. `waiting`: events that wait for `missing` bytes of blobs. `error`: what went wrong last.
+    """`stored`: the last event that it has. All up to `visible` can be pulled there; `lag_events` cannot yet, the first
+    of them for `lag_seconds`. `waiting`: events that wait for `missing` bytes of blobs. `error`: what went wrong last.
     `heard_ago`: seconds since its last report, and `since` the first one that this server had.
     """
 

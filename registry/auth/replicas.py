@@ -22,6 +22,7 @@ PREFIX = "shoal-replica-"
 _BYTES = 32
 _LONGEST = 200
 _MOST_KNOWN = 1000
+_UNKNOWN = "unknown"
 
 
 def is_replication_token(token: str) -> bool:
@@ -57,10 +58,10 @@ class ReplicaTokens:
         kept = await self._kept(replica) if replica is not None else ""
         if hmac.compare_digest(_hash(token), kept) and replica is not None:
             return replica
-        client, now = network_of(address), self._clock()
-        if (seconds := self._failures.wait(client, "", now)) > 0:
+        client, now, name = network_of(address), self._clock(), replica.name if replica else _UNKNOWN
+        if (seconds := self._failures.wait(client, name, now)) > 0:
             raise TooManyRequests("too many wrong tokens from this address; wait before the next try", seconds)
-        self._failures.failed(client, "", now)
+        self._failures.failed(client, name, now)
         raise Unauthorized("the replication token is wrong, or was taken back")
 
     async def _kept(self, replica: Replica) -> str:

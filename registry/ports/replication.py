@@ -99,3 +99,11 @@ class ReplicaReader(Protocol):
     async def tags(self, repository: str, after: str, limit: int) -> Sequence[str]:
         """As MetadataReader.tags."""
         ...
+
+
+class StateReader(Protocol):
+    """What sums over repositories are made of, beside their tags."""
+
+    async def manifest_types(self, repository: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
+        """Up to `limit` manifests by digest and media type, in order of digest, beginning after `after`."""
+        ...

@@ -17,12 +17,13 @@ from registry.http.proxies import client_address
 from registry.http.router import Call, Handler, Route
 from registry.http.stored_blobs import StoredBlobs
 from registry.ports import Access
-from registry.ports.replication import FeedReader
+from registry.ports.replication import FeedReader, StateReader
 from registry.ports.slaves import Slaves
 from registry.storage.metadata.commits import CommitCounter
 from replication import wire
 from replication.feed import Feed
 from replication.routes import FeedRoute
+from replication.states import States
 from replication.streams import Streams
 from replication.tail import Tail
 
@@ -35,8 +36,9 @@ _REPORTS_UNDER_WAY = 4 * 1024 * 1024
 class ProcessFeed:
     """`commits`: the count of all commits to the database, where one node alone writes it; None where others do."""
 
-    def __init__(self, reader: FeedReader, commits: CommitCounter | None) -> None:
+    def __init__(self, reader: FeedReader, states: StateReader, commits: CommitCounter | None) -> None:
         self.reader = reader
+        self._states = States(reader, states)
         if commits is None:
             self._tail = Tail(reader, _LOOK_AT_DATABASE)
         else:
@@ -56,9 +58,8 @@ class ProcessFeed:
         trusted_proxies: Sequence[IPv4Network | IPv6Network],
         body_timeout: float,
     ) -> list[Route]:
-        feed = Feed(
-            self.reader, self._tail, self._streams, slaves, system_clock, f"shoal {__version__}", wire.HEARTBEAT
-        )
+        program = f"shoal {__version__}"
+        feed = Feed(self.reader, self._tail, self._streams, slaves, system_clock, program, wire.HEARTBEAT, self._states)
 
         def joined(route: FeedRoute) -> Route:
             async def handler(call: Call) -> web.StreamResponse:

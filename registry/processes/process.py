@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,7 +13,7 @@ import structlog
 from registry.config import Settings
 from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
-from registry.errors import StorageFailure
+from registry.errors import RegistryError, StorageFailure
 from registry.http.blobs import BlobHandlers
 from registry.http.control import MOST_CONNECTIONS, ControlGate
 from registry.http.discovery import DiscoveryHandlers
@@ -28,6 +28,7 @@ from registry.http.stored_blobs import StoredBlobs
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
 from registry.ports import Changes, UploadStore
+from registry.ports.slaves import Slaves
 from registry.processes.access import ProcessAccess
 from registry.processes.allocator import keep_buffers
 from registry.processes.feed import ProcessFeed
@@ -41,6 +42,7 @@ from registry.services.manifests import ManifestService
 from registry.services.pull import PullService
 from registry.services.push import PushService
 from registry.services.signed_pull import SignatureGate
+from registry.services.slaves import SlaveService
 from registry.storage.files import DataDirectory
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.cache import CachedReader
@@ -77,8 +79,8 @@ class Process:
         rows = self.database.rows()
         self.sql = SqlReader(rows)
         # Postgres may have other nodes, whose commits are not counted here.
-        feed = SqlSlaveFeed(rows) if settings.replication.is_slave else SqlFeed(rows)
-        self.feed = ProcessFeed(feed, None if settings.database.url else commits)
+        log_reader = SqlSlaveFeed(rows) if settings.replication.is_slave else SqlFeed(rows)
+        self.feed = ProcessFeed(log_reader, log_reader, None if settings.database.url else commits)
         freshness = self.database.freshness(self.sql, commits)
         self.reader = CachedReader(self.sql, freshness, _CACHE_BYTES)
         self.access = CurrentAccess(self.sql, freshness)
@@ -138,7 +140,7 @@ class Process:
         pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace, gate)
         push = PushService(self.uploads(changes), self.blobs, self.reader, changes, parts.leases)
         manifests = ManifestService(changes)
-        system = self._system(changes)
+        system = self._system(parts)
         storage = settings.storage
         redirects = Redirects(storage.redirect, storage.stream_networks, settings.server.trusted_proxies)
         routes = [
@@ -187,7 +189,7 @@ class Process:
         return TlsDoor(listener, self.tls, server.idle_timeout, server.body_timeout) if self.tls else None
 
     def metrics_listener(self, parts: NodeParts) -> Listener:
-        return self.listener(self._system(parts.changes).metrics_routes(), parts)
+        return self.listener(self._system(parts).metrics_routes(), parts)
 
     def control_listener(self, parts: NodeParts) -> Listener:
         """The administration alone, for the operator of this machine."""
@@ -204,8 +206,8 @@ class Process:
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]
 
-    def _system(self, changes: Changes) -> SystemHandlers:
-        return SystemHandlers(lambda: self._ready(changes), self._notes, self._exposition)
+    def _system(self, parts: NodeParts) -> SystemHandlers:
+        return SystemHandlers(lambda: self._ready(parts.changes), self._notes, lambda: self._exposition(parts.slaves))
 
     async def _ready(self, changes: Changes) -> None:
         """The disk takes a file, the database answers, and its writer makes a change (an empty one)."""
@@ -219,7 +221,11 @@ class Process:
     async def _notes(self) -> Sequence[str]:
         return [await self.soft_state.note()] if self.soft_state else []
 
-    async def _exposition(self) -> tuple[bytes, str]:
+    async def _exposition(self, slaves: Slaves) -> tuple[bytes, str]:
+        with suppress(RegistryError):  # what the database cannot tell now is as old as the last answer
+            known = await SlaveService(slaves, self.feed.reader, system_clock).statuses()
+            events = max((status.lag_events for status in known), default=0)
+            self.metrics.slaves(len(known), events, max((status.lag_seconds for status in known), default=0.0))
         return self.metrics.render()
 
     def _observe(self, request: AnsweredRequest) -> None:

@@ -96,6 +96,25 @@ class Metrics:
         self._serial = Gauge(
             "shoal_journal_serial", "Serial of the newest journal row.", registry=None, multiprocess_mode="max"
         )
+        # Without a label for each slave: whoever may read metrics need not know their names.
+        self._slaves = Gauge(
+            "shoal_replication_slaves",
+            "Slaves that reported within a day.",
+            registry=None,
+            multiprocess_mode="mostrecent",
+        )
+        self._lag_events = Gauge(
+            "shoal_replication_lag_events",
+            "Events that the slave which is furthest behind does not show yet.",
+            registry=None,
+            multiprocess_mode="mostrecent",
+        )
+        self._lag_seconds = Gauge(
+            "shoal_replication_lag_seconds",
+            "Seconds that the oldest event is waited for which some slave does not show yet.",
+            registry=None,
+            multiprocess_mode="mostrecent",
+        )
         self._changes = Histogram(
             "shoal_commit_changes", "Changes in one commit.", buckets=CHANGES_BUCKETS, registry=None
         )
@@ -172,6 +191,12 @@ class Metrics:
     def worker_died(self, pid: int) -> None:
         """Forget what a dead process had under way; what it had counted stays counted."""
         mark_process_dead(pid, self._directory)  # type: ignore[no-untyped-call]
+
+    def slaves(self, count: int, lag_events: int, lag_seconds: float) -> None:
+        """How many slaves the node has heard of, and how far the last of them is behind it."""
+        self._slaves.set(count)
+        self._lag_events.set(lag_events)
+        self._lag_seconds.set(lag_seconds)
 
     def render(self) -> tuple[bytes, str]:
         """The metrics of all processes and the content type of that text.

@@ -14,7 +14,7 @@ from registry.domain.access import Account, PublicKey, Replica, encode, key_of, 
 from registry.domain.changes import DeleteTag, LinkBlob, PutManifest, SetRecord
 from registry.domain.manifest import Manifest, parse
 from registry.ports import Changes
-from registry.ports.replication import FeedReader, LogPosition
+from registry.ports.replication import LogPosition
 from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.feed import SqlFeed
@@ -26,7 +26,7 @@ from tests.harness.content import OCI_MANIFEST, Image, small_image
 
 @dataclass(frozen=True)
 class Master:
-    feed: FeedReader
+    feed: SqlFeed
     changes: Changes
 
     async def push(self, repository: str, image: Image, *tags: str, padding: int = 0) -> Manifest:
@@ -105,6 +105,9 @@ async def test_what_a_snapshot_says_of_a_repository(master: Master) -> None:
     assert list(await master.feed.repositories("", 1)) == ["team/app"]
     assert list(await master.feed.repositories("team/app", 9)) == ["team/other"]
     assert [found async for found in master.feed.snapshot_manifests("none/such")] == []
+    types = sorted((str(manifest.digest), OCI_MANIFEST) for manifest in pushed)
+    assert list(await master.feed.manifest_types("team/app", "", 2)) == types[:2]
+    assert list(await master.feed.manifest_types("team/app", types[1][0], 2)) == types[2:]
 
 
 async def test_records_go_without_what_is_private(master: Master) -> None:

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import pytest
 import requests
 
 from registry.domain.events import EPOCH_BEGIN, MANIFEST_DELETE, MANIFEST_PUT, TAG_SET
 from replication import wire
+from replication.sums import SetSum
 from tests.harness import feed
 from tests.harness.client import RegistryClient
 from tests.harness.content import index, random_bytes, small_image
@@ -317,6 +319,45 @@ def test_blobs_whole_and_by_ranges(server: ShoalServer, client: RegistryClient) 
     unknown = requests.get(f"{server.url}{wire.BASE}/blobs/sha256:{'0' * 64}", timeout=30)
     assert (unknown.status_code, unknown.json()["errors"][0]["code"]) == (404, "BLOB_UNKNOWN")
     assert requests.get(f"{server.url}{wire.BASE}/blobs/latest", timeout=30).status_code == 400
+
+
+def state_of(server: ShoalServer) -> dict[str, wire.RepositoryState]:
+    """Over all pages."""
+    found: dict[str, wire.RepositoryState] = {}
+    last = ""
+    while True:
+        answer = requests.get(f"{server.url}{wire.BASE}/state", params={"after": last} if last else {}, timeout=30)
+        assert answer.status_code == 200, answer.text
+        page = msgspec.json.decode(answer.content, type=wire.State)
+        found |= {state.repository: state for state in page.repositories}
+        if not page.last:
+            return found
+        last = page.last
+
+
+def test_sums_of_repositories(server: ShoalServer, client: RegistryClient) -> None:
+    """The same for what holds the same, whatever came in which order; another one after each change."""
+    for number in range(105):  # more than a page
+        client.push_image(f"sums/other-{number:03}", IMAGES[0], "1")
+    for name, order in (("sums/a", (1, 2, 3)), ("sums/b", (3, 1, 2))):
+        for number in order:
+            client.push_image(name, IMAGES[number], f"v{number}")
+    first = state_of(server)
+    assert list(first) == client.catalog()
+    assert {state.serial for state in first.values()} == {head_of(server).serial}
+    assert first["sums/a"].sum == first["sums/b"].sum != ""
+    with snapshot(server.host) as stream:
+        total = SetSum()
+        for line in stream:
+            if isinstance(line, wire.Manifest) and line.repository == "sums/a":
+                total.add_manifest(line.digest, line.media_type)
+            elif isinstance(line, wire.Tag) and line.repository == "sums/a":
+                total.add_tag(line.name, line.digest)
+    assert first["sums/a"].sum == total.hex
+    client.push_manifest("sums/a", "v2", IMAGES[1].manifest)
+    second = state_of(server)
+    assert second["sums/a"].sum != first["sums/a"].sum
+    assert second["sums/b"].sum == first["sums/b"].sum
 
 
 def test_reports_are_taken(server: ShoalServer) -> None:

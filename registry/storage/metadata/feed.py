@@ -28,6 +28,7 @@ _MANIFESTS = (
     .order_by(manifests.c.digest)
     .limit(bindparam("limit"))
 )
+_MANIFEST_TYPES = _MANIFESTS.with_only_columns(manifests.c.digest, manifests.c.media_type)
 _TAGS = (
     select(tags.c.name, tags.c.digest)
     .join(repositories)
@@ -38,7 +39,7 @@ _TAGS = (
 
 
 class SqlFeed:
-    """FeedReader of the node whose journal it is. It shares the connections of `rows`, which others close."""
+    """FeedReader and StateReader of the node whose journal it is. Others close `rows`, which they use too."""
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
@@ -81,15 +82,17 @@ class SqlFeed:
         return [row.name for row in rows]
 
     async def snapshot_manifests(self, repository: str) -> AsyncIterator[SnapshotManifest]:
-        after = ""
-        while page := await self._manifests(repository, after):
+        after, more = "", True
+        while more:
+            page, more = await self._manifests(repository, after)
             for manifest in page:
                 yield manifest
-            after = page[-1].digest
+                after = manifest.digest
 
-    async def _manifests(self, repository: str, after: str) -> list[SnapshotManifest]:
-        """Some of them in order, bounded by their bytes."""
-        found, weight = [], 0
+    async def _manifests(self, repository: str, after: str) -> tuple[list[SnapshotManifest], bool]:
+        """Some of them in order, bounded by their bytes, and whether there may be more."""
+        found: list[SnapshotManifest] = []
+        weight = 0
         values = {"repository": repository, "after": after, "limit": _MANIFESTS_AT_ONCE}
         async with self._rows.each(_MANIFESTS, values) as rows:
             async for row in rows:
@@ -97,11 +100,15 @@ class SqlFeed:
                 weight += len(row.content)
                 if weight >= _PAGE_BYTES:
                     break
-        return found
+        return found, weight >= _PAGE_BYTES or len(found) == _MANIFESTS_AT_ONCE
 
     async def snapshot_tags(self, repository: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
         values = {"repository": repository, "after": after, "limit": limit}
         return [(row.name, row.digest) for row in await self._rows.all(_TAGS, values)]
+
+    async def manifest_types(self, repository: str, after: str, limit: int) -> Sequence[tuple[str, str]]:
+        values = {"repository": repository, "after": after, "limit": limit}
+        return [(row.digest, row.media_type) for row in await self._rows.all(_MANIFEST_TYPES, values)]
 
 
 class SqlSlaveFeed(SqlFeed):
