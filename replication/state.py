@@ -109,6 +109,7 @@ def _show(
         tuple(folded.tags.items()),
         tuple(folded.deleted),
         tuple(folded.forgiven(settled)),
+        tuple(folded.renewed),
     )
 
 
@@ -120,6 +121,7 @@ class _Folded:
     manifests: Collection[str]
     live: dict[str, Entry] = field(default_factory=dict)
     deleted: dict[str, None] = field(default_factory=dict)
+    renewed: dict[str, None] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     _tags_of: dict[str, set[str]] = field(default_factory=dict)
     _lacking: dict[str, list[str]] = field(default_factory=dict)
@@ -140,7 +142,9 @@ class _Folded:
 
     def _put(self, entry: Entry, manifest: Manifest) -> None:
         self.live[entry.digest] = entry
-        self.deleted.pop(entry.digest, None)
+        if entry.digest in self.deleted:  # tags that are shown and pointed at it went with it, and do not come again
+            del self.deleted[entry.digest]
+            self.renewed[entry.digest] = None
         lacking = [digest for digest in _blobs(manifest) if digest not in self.blobs]
         if lacking:
             self._lacking[entry.digest] = lacking

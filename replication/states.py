@@ -37,14 +37,13 @@ class States:
 
     async def _repository(self, name: str) -> wire.RepositoryState:
         """One that changes all the time has no sum."""
-        before = await self._reader.log_position()
         for _ in range(_TRIES):
+            before = await self._reader.snapshot_position()
             total = await self._sum(name)
             now = await self._reader.log_position()
             events = await self._reader.log_events(before.serial, _MOST_EVENTS) if now != before else ()
             if len(events) < _MOST_EVENTS and all(event.repository != name for event in events):
                 return wire.RepositoryState(name, before.serial, total)
-            before = now
         return wire.RepositoryState(name, before.serial, "")
 
     async def _sum(self, name: str) -> str:

@@ -219,8 +219,9 @@ class KeepSnapshot:
 class Show:
     """A slave makes what waited in a repository visible, up to the number `through`, all at once.
 
-    Manifests in the order of `puts`, then tags (to a digest, or away with ""), then deletions. Refused with
-    ManifestBlobUnknown where something that a manifest needs is not there, but for what is `forgiven`.
+    First what pointed at the manifests `renewed` goes, as those were deleted and came again; then manifests are put,
+    then tags set (to a digest, or away with ""), then manifests deleted. Refused with ManifestBlobUnknown where
+    something that a manifest needs is not there, but for what is `forgiven`.
     """
 
     repository: str
@@ -229,6 +230,7 @@ class Show:
     tags: tuple[tuple[str, str], ...]
     deletes: tuple[str, ...]
     forgiven: tuple[str, ...] = ()
+    renewed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

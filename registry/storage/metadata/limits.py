@@ -10,6 +10,7 @@ from registry.domain import limits as decide
 from registry.domain.access import LIMIT, decode
 from registry.domain.limits import Limit
 from registry.domain.manifest import RefKind
+from registry.storage.metadata import statements
 from registry.storage.metadata.schema import access_records, blob_links, blobs, references, repositories, tags
 
 _LIMITS = select(access_records.c.value).where(access_records.c.kind == LIMIT)
@@ -24,7 +25,6 @@ _HAS_BLOB = select(
     .where(_IN_PROJECT, blob_links.c.repository_id == repositories.c.id)
     .where(blob_links.c.digest == bindparam("d"))
 )
-_TAGS_OF = select(tags.c.name).where(tags.c.repository_id == bindparam("r"), tags.c.digest == bindparam("d"))
 _LISTED_BY = select(references.c.manifest).where(
     references.c.repository_id == bindparam("r"),
     references.c.target == bindparam("d"),
@@ -67,7 +67,7 @@ def check_delete(connection: Connection, repository: str, repository_id: int, di
     met, waiting = {digest}, [digest] if found else []
     while waiting:
         key = {"r": repository_id, "d": waiting.pop()}
-        decide.check_mutable(found, connection.scalars(_TAGS_OF, key).all())
+        decide.check_mutable(found, connection.scalars(statements.TAGS_OF, key).all())
         more = set(connection.scalars(_LISTED_BY, key)) - met
         met |= more
         waiting += more

@@ -64,6 +64,9 @@ def show(connection: Connection, change: Show, now: float) -> Outcome:
         known = repository_of(connection, change.repository)
         _check_complete(connection, known, change)
         repository = known or repository_made(connection, change.repository)
+        for digest in change.renewed:
+            for tag in connection.scalars(sql.TAGS_OF, {"r": repository, "d": digest}).all():
+                _show_tag(connection, change.repository, repository, tag, "", now)
         for manifest in change.puts:
             _replace_manifest(connection, change.repository, repository, manifest, now)
         for tag, digest in change.tags:

@@ -87,6 +87,7 @@ TAG = select(tags.c.digest).where(_THIS_TAG)
 ADD_TAG = insert(tags)
 SET_TAG = update(tags).where(_THIS_TAG).values(digest=bindparam("new_digest"))
 DROP_TAG = delete(tags).where(_THIS_TAG)
+TAGS_OF = select(tags.c.name).where(tags.c.repository_id == bindparam("r"), tags.c.digest == bindparam("d"))
 DROP_TAGS_OF = delete(tags).where(tags.c.repository_id == bindparam("r"), tags.c.digest == bindparam("d"))
 
 _THE_MOVE = properties.c.name == "storage move"

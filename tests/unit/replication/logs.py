@@ -28,6 +28,9 @@ class MemoryLog:
         last = self.known[-1] if self.known else None
         return LogPosition(last.serial, last.epoch, last.chain) if last else LogPosition(0, 1, CHAIN_START)
 
+    async def snapshot_position(self) -> LogPosition:
+        return await self.log_position()
+
     async def log_event(self, serial: int) -> JournalEvent | None:
         self._look()
         return next((event for event in self.known if event.serial == serial), None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given
@@ -134,47 +136,70 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS, st.sets(st.integers(0, 3)))
+@given(STEPS, st.sets(st.integers(0, 3)), st.integers(0, 12))
 def test_whatever_is_told_only_whole_states_of_the_master_are_shown(
-    steps: list[tuple[str, int, str]], here: set[int]
+    steps: list[tuple[str, int, str]], here: set[int], already: int
 ) -> None:
+    """A slave that shows some state of the master is told of all that came after it."""
     told, states = _history(steps)
-    if not told.pending:
+    already = min(already, len(told.pending))
+    before = states[already]
+    rest = Told()
+    rest.pending = told.pending[already:]
+    if not rest.pending:
         return
-    found = told.plan(*(IMAGES[number] for number in sorted(here)))
-    if found.show is None:
-        return
-    manifests = {str(manifest.digest) for manifest in found.show.puts}
-    tags = {name: digest for name, digest in found.show.tags if digest}
-    assert (manifests, tags) == states[found.show.through - 1]
-    assert manifests <= {IMAGES[number].digest for number in here}
-    assert set(tags.values()) <= manifests
-    everything = told.plan(*IMAGES)
-    assert (everything.wanted, shown(everything).through) == ((), len(told.pending))
+    found = _plan(rest, before, {IMAGES[number].digest for number in here})
+    if found.show is not None:
+        after = _shown(before, found.show)
+        assert after == states[found.show.through]
+        assert after.manifests <= before.manifests | {IMAGES[number].digest for number in here}
+    everything = _plan(rest, before, {image.digest for image in IMAGES})
+    assert everything.wanted == ()
+    assert _shown(before, shown(everything)) == states[-1]
 
 
-def _history(steps: list[tuple[str, int, str]]) -> tuple[Told, list[tuple[set[str], dict[str, str]]]]:
-    """What a master that refuses what cannot be tells of such steps, and its state after each."""
-    told, states = Told(), []
-    manifests: set[str] = set()
-    tags: dict[str, str] = {}
+@dataclass(frozen=True)
+class State:
+    manifests: frozenset[str] = frozenset()
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    def without(self, digest: str) -> State:
+        return State(self.manifests - {digest}, {name: to for name, to in self.tags.items() if to != digest})
+
+
+def _plan(told: Told, before: State, here: set[str]) -> Plan:
+    blobs = {blob.digest for image in IMAGES if image.digest in here | before.manifests for blob in image.blobs}
+    return plan(REPO, told.entries, blobs, before.manifests)
+
+
+def _shown(before: State, show: Show) -> State:
+    """What the storage makes of it."""
+    tags = {name: digest for name, digest in before.tags.items() if digest not in show.renewed} | dict(show.tags)
+    after = State(before.manifests | {str(put.digest) for put in show.puts}, {n: d for n, d in tags.items() if d})
+    for digest in show.deletes:
+        after = after.without(digest)
+    return after
+
+
+def _history(steps: list[tuple[str, int, str]]) -> tuple[Told, list[State]]:
+    """What a master that refuses what cannot be tells of such steps, and its state before the first and after each."""
+    told, state = Told(), State()
+    states = [state]
     for kind, number, tag in steps:
         manifest = IMAGES[number].manifest
         if kind == "put":
             told.put(manifest, tag)
-            manifests.add(manifest.digest)
-            tags[tag] = manifest.digest
-        elif kind == "delete" and manifest.digest in manifests:
+            state = State(state.manifests | {manifest.digest}, {**state.tags, tag: manifest.digest})
+        elif kind == "delete" and manifest.digest in state.manifests:
             told.delete(manifest)
-            manifests.remove(manifest.digest)
-            tags = {name: digest for name, digest in tags.items() if digest != manifest.digest}
-        elif kind == "tag" and manifest.digest in manifests:
+            state = state.without(manifest.digest)
+        elif kind == "tag" and manifest.digest in state.manifests:
             told.tag(tag, manifest)
-            tags[tag] = manifest.digest
-        elif kind == "untag" and tag in tags:
+            state = replace(state, tags={**state.tags, tag: manifest.digest})
+        elif kind == "untag" and tag in state.tags:
             told.untag(tag)
-            del tags[tag]
+            state = replace(state, tags={name: digest for name, digest in state.tags.items() if name != tag})
         else:
             continue
-        states.append((set(manifests), dict(tags)))
+        states.append(state)
     return told, states
