@@ -1,7 +1,8 @@
 """Copies of the whole registry on read-only slaves.
 
-Here will live the feed that a master serves from its journal, the pure state machine of a slave, the
-part that executes its instructions, the client that reads the feed, and the form of the messages.
+`wire` has the form of the messages. A master serves `feed` from its journal. A slave asks by `client`; `replica` follows
+the log, `snapshot` takes one where there is none to follow, `state` decides without I/O what may be shown, and `fetch`
+brings the blobs that are needed for it.
 
 May import registry.domain, registry.ports and registry.errors; nothing else of registry, and never p2p.
 """
