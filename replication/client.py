@@ -17,6 +17,7 @@ from replication.wire import Ack, Line, Unreadable
 _TIMEOUT = ClientTimeout(total=None, sock_connect=10, sock_read=3 * wire.HEARTBEAT)
 _CONNECTIONS = 16
 _MOST_OF_AN_ERROR = 500
+_LONGEST_PAUSE = 3.0  # seconds
 
 
 class UpstreamError(Exception):
@@ -39,12 +40,17 @@ class NoBlobError(UpstreamError):
     """It does not have the blob (any more)."""
 
 
+class NoMoreError(UpstreamError):
+    """The blob has no byte at the place that was asked for."""
+
+
 _MEANING: Mapping[int, type[UpstreamError]] = {
     401: RefusedError,
     403: RefusedError,
     404: NoBlobError,
     409: ForkedError,
     410: CutOffError,
+    416: NoMoreError,
 }
 
 
@@ -143,5 +149,5 @@ def _trust(ca_file: str) -> ssl.SSLContext | bool:
 
 
 async def pause(tries: int) -> None:
-    """Between two tries: longer each time, ten seconds at most."""
-    await asyncio.sleep(min(10.0, 0.2 * 2 ** min(tries, 8)))
+    """Between two tries: longer each time, a few seconds at most."""
+    await asyncio.sleep(min(_LONGEST_PAUSE, 0.2 * 2 ** min(tries, 8)))

@@ -17,7 +17,7 @@ from registry.domain.replica import Transfer
 from registry.errors import BlobUploadUnknown, RegistryError
 from registry.ports import BlobStore, Changes, Leases, MetadataReader, UploadStore, UploadWriter
 from registry.ports.replication import ReplicaReader
-from replication.client import NoBlobError, UpstreamClient, UpstreamError, pause
+from replication.client import NoBlobError, NoMoreError, UpstreamClient, UpstreamError, pause
 from replication.state import Wanted
 
 log = structlog.get_logger(__name__)
@@ -166,6 +166,8 @@ class Fetcher:
                     if unkept >= _KEPT_EVERY:
                         unkept = 0
                         await upload.checkpoint()
+        except NoMoreError:
+            return  # all of it had come, and then we were killed; whether it is right is looked at next
         except NoBlobError:
             raise
         except UpstreamError:

@@ -77,6 +77,7 @@ class TestDocker:
         name = f"{guarded.host}/team/docker:1"
         built = docker.build(name, make_context("for those who may"))
         assert "unauthorized: authentication required: log in first" in docker.docker("push", name, fails=True)
+        guarded.wait_for_log(lambda entry: entry.get("status") == 401 and entry.get("method") == "POST")
         refused = [
             entry
             for entry in guarded.logged()

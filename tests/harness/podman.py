@@ -19,7 +19,8 @@ class Podman:
 
     def podman(self, *words: str | Path, fails: bool = False, timeout: float = 100.0) -> str:
         command = ["podman", *self._storage, "--tmpdir", self.root / "tmp", "--runtime", "runc", *words]
-        return run(command, env=self._environment, fails=fails, timeout=timeout).stdout
+        done = run(command, env=self._environment, fails=fails, timeout=timeout)
+        return done.stderr if fails else done.stdout
 
     def buildah(self, *words: str | Path, fails: bool = False, timeout: float = 100.0) -> str:
         return run(["buildah", *self._storage, *words], env=self._environment, fails=fails, timeout=timeout).stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -152,6 +153,30 @@ def test_killed_in_the_middle_of_a_snapshot(start_shoal: StartShoal, start_slave
             killed.start()
             wait_until_same(master.url, slave.url)
         assert everything.violations == []
+
+
+def test_killed_when_all_of_a_blob_had_come(master: ShoalServer, start_slave: Slave) -> None:
+    """What is left to do then is to look at it: there is nothing to ask for."""
+    image = content.small_image(1)
+    with CuttingProxy(master.port) as proxy, RegistryClient(master.url) as pushes:
+        slave = start_slave(proxy.url)
+        pushes.push_image("team/app", content.small_image(2), "v1")
+        wait_until_same(master.url, slave.url)
+        slave.stop()
+        with sqlite3.connect(slave.data / "shoal.db") as database:
+            state = stage(slave, image.layers[0].content)
+            database.execute("INSERT INTO transfers VALUES (?, ?, ?)", (image.layers[0].digest, "team/app", state))
+        pushes.push_image("team/app", image, "v2")
+        slave.start()
+        wait_until_same(master.url, slave.url)
+
+
+def stage(slave: ShoalServer, content_: bytes) -> str:
+    """An upload in the data of a slave that is stopped, with these bytes; returns its id."""
+    with ShoalServer(slave.data) as server, RegistryClient(server.url) as client:
+        location = client.start_upload("team/app")
+        client.patch(location, content_)
+        return location.partition("?")[0].rpartition("/")[2]
 
 
 def test_a_blob_that_is_damaged_above(master: ShoalServer, start_slave: Slave) -> None:
