@@ -24,7 +24,7 @@ from registry.processes.move_follower import MoveFollower
 from registry.processes.node_parts import NodeParts
 from registry.processes.process import Process
 from registry.processes.signals import stop_and_reload
-from registry.processes.slave import SlaveNode
+from registry.processes.slave import SlaveNode, refuse_copy
 from registry.processes.sockets import bind, bind_all
 from registry.processes.storage_move import NodeStorage, move_follower
 from registry.processes.supervisor import Supervisor
@@ -82,6 +82,7 @@ async def _node(
         await process.stores.check_at_start()
         await refuse_unnamed_bucket(process.settings.storage, process.sql)
         refuse_open_door(process.settings, await process.access.table())
+        await refuse_copy(process)
     except (StartupError, RegistryError) as error:
         await process.close()
         raise StartupError(str(error)) from error

@@ -15,6 +15,7 @@ from registry.auth.passwords import Passwords
 from registry.auth.replicas import ReplicaService
 from registry.auth.tokens import REFRESH_LIFETIME
 from registry.config import Settings
+from registry.domain.changes import Detach
 from registry.domain.clock import system_clock
 from registry.errors import StartupError
 from registry.ports import Adopter, Audit, BlobStore, Changes
@@ -30,6 +31,7 @@ from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.feed import SqlFeed
 from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.reader import SqlReader
+from registry.storage.metadata.replica_reader import SqlReplicaReader
 from registry.storage.metadata.writer import GroupCommitWriter
 from registry.storage.stores import Stores
 from registry.wiring import database_of, refuse_unnamed_bucket, stores_of
@@ -106,6 +108,18 @@ async def opened(settings: Settings, directory: DataDirectory) -> AsyncIterator[
         commits.close()
 
 
+async def detached(settings: Settings) -> bool:
+    """Make a slave's data those of a registry of its own; False where they are none of a slave. They are held."""
+    commits, database = CommitCounter.create(), database_of(settings)
+    writer = GroupCommitWriter(database.transactions(), commits, system_clock, lambda _count, _serial: None)
+    writer.start()
+    try:
+        return (await writer.submit(Detach())).changed
+    finally:
+        await asyncio.shield(writer.stop())
+        commits.close()
+
+
 @asynccontextmanager
 async def administered(settings: Settings, directory: DataDirectory) -> AsyncIterator[tuple[Administration, Audit]]:
     """Accounts and what belongs to them, in a data directory that is held. The stores of blobs are not asked.
@@ -121,6 +135,8 @@ async def administered(settings: Settings, directory: DataDirectory) -> AsyncIte
     writer = GroupCommitWriter(database.transactions(), commits, system_clock, lambda _count, _serial: None)
     writer.start()
     try:
+        if await SqlReplicaReader(rows, reader).upstream() is not None:
+            raise StartupError("this is a slave's data: give the command at its master")
         accounts = AccountService(access, writer, passwords, system_clock)
         keys = KeyRotation(access, reader, writer, system_clock, REFRESH_LIFETIME)
         replicas = ReplicaService(access, writer, system_clock)

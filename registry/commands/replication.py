@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from registry.commands.options import json_option, told_plainly
+from registry.commands.options import config_option, json_option, told_plainly
 from registry.commands.where import Where, where_options
+from registry.errors import StartupError
 
 
 @click.group()
@@ -69,6 +72,28 @@ def delete(where: Where, name: str) -> None:
     with where.client() as client:
         client.call(DELETE_TOKEN, {"replica": name})
     click.echo(f"The token of {name} is void.")
+
+
+@replication.command()
+@config_option
+@click.option("--data", metavar="DIR", help="Where everything is kept.")
+@told_plainly
+def detach(config: Path | None, data: str | None) -> None:
+    """Make a slave that is stopped a registry of its own, with what it shows, for when its master is lost.
+
+    What it had been told of and did not show yet is gone. Nothing leads back: as a slave it would begin anew.
+    """
+    import asyncio
+
+    from registry.commands.offline import detached, held
+    from registry.config import load
+
+    settings = load(config, {"data": data})
+    with held(settings, may_be_new=False):
+        was_slave = asyncio.run(detached(settings))
+    if not was_slave:
+        raise StartupError(f"{settings.data} is no copy of another registry")
+    click.echo(f"{settings.data} is a registry of its own now: start it without --role slave.")
 
 
 @replication.command()

@@ -255,6 +255,11 @@ class NoteTransfer:
     transfer: Transfer
 
 
+@dataclass(frozen=True, slots=True)
+class Detach:
+    """A slave becomes a registry of its own, with what it shows: all that it kept of the log above it goes."""
+
+
 Change = (
     LinkBlob
     | MountBlob
@@ -281,6 +286,7 @@ Change = (
     | CopyBlob
     | ShareBlob
     | NoteTransfer
+    | Detach
 )
 
 

@@ -57,6 +57,22 @@ class SlaveNode:
             raise
 
 
+async def refuse_copy(process: Process) -> None:
+    """Raises StartupError where a slave's data would take pushes, which the master would never hear of."""
+    if process.settings.replication.is_slave:
+        return
+    rows = process.database.rows()
+    try:
+        upstream = await SqlReplicaReader(rows, process.sql).upstream()
+    finally:
+        await rows.close()
+    if upstream is not None:
+        raise StartupError(
+            f"{process.settings.data} is a copy of another registry: start it with --role slave --master URL; or, where "
+            f"that is lost for good, make it one of its own: shoal replication detach --data {process.settings.data}"
+        )
+
+
 def _token(settings: ReplicationSettings) -> str:
     if not settings.token_file:
         return settings.token.get_secret_value()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ from typing import Any
 import pytest
 import requests
 
+from registry.storage.files import DataDirectory
+from registry.storage.uploads_fs import FileUploads
+from registry.wiring import boot_of_machine
 from tests.conftest import StartShoal
 from tests.harness import content
 from tests.harness.administration import Commands
@@ -22,7 +27,7 @@ from tests.harness.client import RegistryClient, error_code
 from tests.harness.content import Image
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.everything import PullsEverything, tags_of, wait_until_same
-from tests.harness.server import ShoalServer
+from tests.harness.server import ServerError, ShoalServer
 
 Slave = Callable[..., ShoalServer]
 
@@ -171,12 +176,42 @@ def test_killed_when_all_of_a_blob_had_come(master: ShoalServer, start_slave: Sl
         wait_until_same(master.url, slave.url)
 
 
-def stage(slave: ShoalServer, content_: bytes) -> str:
-    """An upload in the data of a slave that is stopped, with these bytes; returns its id."""
-    with ShoalServer(slave.data) as server, RegistryClient(server.url) as client:
-        location = client.start_upload("team/app")
-        client.patch(location, content_)
-        return location.partition("?")[0].rpartition("/")[2]
+def test_a_slave_becomes_a_registry_of_its_own(master: ShoalServer, start_slave: Slave) -> None:
+    with RegistryClient(master.url) as pushes:
+        pushes.push_image("team/app", content.small_image(1), "v1")
+    slave = start_slave(master.url)
+    wait_until_same(master.url, slave.url)
+    before = tags_of(slave.url)
+    slave.stop()
+    refused = Commands("--data", slave.data).refused("user", "add", "alice", "--password-stdin", text="a long secret\n")
+    assert "this is a slave's data: give the command at its master" in refused
+    with pytest.raises(ServerError, match="shoal replication detach"):
+        ShoalServer(slave.data, ready_timeout=10).start()
+    assert "is a registry of its own now" in Commands("--data", slave.data)("replication", "detach")
+    assert "is no copy of another registry" in Commands("--data", slave.data).refused("replication", "detach")
+    with ShoalServer(slave.data) as own, RegistryClient(own.url) as client:
+        assert tags_of(own.url) == before
+        client.push_image("team/app", content.small_image(2), "v2")
+        client.check_image("team/app", content.small_image(1), "v1")
+    with RegistryClient(master.url) as pushes:
+        pushes.push_image("team/app", content.small_image(3), "v3")
+    slave.start()  # as a slave again it takes a snapshot, and what was pushed to it goes
+    wait_until_same(master.url, slave.url)
+
+
+def stage(slave: ShoalServer, layer: bytes) -> str:
+    """An upload in the data of a slave that is stopped, with all these bytes; returns its id."""
+
+    async def staged() -> str:
+        with ThreadPoolExecutor(2) as executor:
+            uploads = FileUploads(DataDirectory(slave.data, 0), executor, boot_of_machine())
+            state = await uploads.begin("team/app", "sha256")
+            async with uploads.open("team/app", state.id) as upload:
+                await upload.write([layer])
+                await upload.checkpoint()
+        return state.id
+
+    return asyncio.run(staged())
 
 
 def test_a_blob_that_is_damaged_above(master: ShoalServer, start_slave: Slave) -> None:

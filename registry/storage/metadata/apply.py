@@ -14,6 +14,7 @@ from registry.domain.changes import (
     DeleteBlob,
     DeleteManifest,
     DeleteTag,
+    Detach,
     EndUpload,
     ForgetGarbage,
     ForgetLeftovers,
@@ -91,6 +92,8 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
             return replica.keep_snapshot(connection, change, now)
         case NoteTransfer():
             return replica.note_transfer(connection, change)
+        case Detach():
+            return replica.detach(connection)
         case Show():
             return manifests.show(connection, change, now)
         case CopyBlob():

@@ -19,6 +19,7 @@ _UPSTREAM = properties.c.name == "upstream"
 UPSTREAM = select(properties.c.value).where(_UPSTREAM)
 _SET_UPSTREAM = update(properties).where(_UPSTREAM).values(value=bindparam("new"))
 _ADD_UPSTREAM = insert(properties).values(name="upstream")
+_DROP_UPSTREAM = delete(properties).where(_UPSTREAM)
 
 _ADD_EVENT, _DROP_EVENTS = insert(upstream_log), delete(upstream_log)
 EVENT = select(upstream_log).where(upstream_log.c.serial == bindparam("serial"))
@@ -45,7 +46,7 @@ WAITING, FIRST_WAITING = select(func.count()).select_from(pending), select(func.
 _THIS_TRANSFER = transfers.c.digest == bindparam("d")
 TRANSFER = select(transfers).where(_THIS_TRANSFER)
 _DROP_TRANSFER = delete(transfers).where(_THIS_TRANSFER)
-_ADD_TRANSFER = insert(transfers)
+_ADD_TRANSFER, _DROP_ALL_TRANSFERS = insert(transfers), delete(transfers)
 
 _RETIRES = 60 * 86400.0  # seconds; keys of others sign for half of it, and what they signed is valid as long again
 
@@ -90,6 +91,12 @@ def note_transfer(connection: Connection, change: NoteTransfer) -> Outcome:
         row = {"digest": transfer.digest, "repository": transfer.repository, "upload": transfer.upload}
         connection.execute(_ADD_TRANSFER, row)
     return Outcome()
+
+
+def detach(connection: Connection) -> Outcome:
+    for statement in (_DROP_EVENTS, _DROP_ALL_PENDING, _DROP_ALL_TRANSFERS):
+        connection.execute(statement)
+    return Outcome(changed=connection.execute(_DROP_UPSTREAM).rowcount > 0)
 
 
 def drop_pending(connection: Connection, repository: str, through: int) -> None:
