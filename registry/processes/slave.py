@@ -68,8 +68,8 @@ async def refuse_copy(process: Process) -> None:
         await rows.close()
     if upstream is not None:
         raise StartupError(
-            f"{process.settings.data} is a copy of another registry: start it with --role slave --master URL; or, where "
-            f"that is lost for good, make it one of its own: shoal replication detach --data {process.settings.data}"
+            f"{process.settings.data} is a copy of another registry: start it with --role slave --master URL, or where "
+            f"that is lost for good make it one of its own: shoal replication detach --data {process.settings.data}"
         )
 
 
