@@ -142,8 +142,11 @@ def open_place() -> Iterator[Path]:
 
 
 @pytest.mark.require("root")
-def test_unreadable_file(start_node: StartNode, open_place: Path) -> None:
-    """The server runs as a user of its own and may not read the file: 500, told, logged; the rest goes on."""
+def test_unreadable_file(open_place: Path, start_node: StartNode) -> None:
+    """The server runs as a user of its own and may not read the file: 500, told, logged; the rest goes on.
+
+    Its folder is asked for first, so that it goes last: the server writes there until its end.
+    """
     node = start_node(
         data=open_place / "data",
         prefix=["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"],
