@@ -39,6 +39,11 @@ class Side(Generic[T]):
     load: Callable[[T], float]
 
 
+def standing_side(name: str, server: Server, load: Load) -> Side[Server]:
+    """One whose process stays for all runs."""
+    return Side(name, lambda: nullcontext(server), load)
+
+
 Sides = tuple[Side[Server], Side[Server] | None]
 
 
@@ -110,9 +115,8 @@ class Bench:
                 prepare(peer)
 
             def sides(load: Load) -> Sides:
-                return Side(ours.name, lambda: nullcontext(ours), load), (
-                    None if peer is None else Side(peer.name, lambda: nullcontext(peer), load)
-                )
+                other = None if peer is None else standing_side(peer.name, peer, load)
+                return standing_side(ours.name, ours, load), other
 
             yield sides
 

@@ -245,11 +245,6 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether this machine alone can reach the registry."""
-        return all(address.is_loopback for address in self.server.listen)
-
 
 @dataclass(frozen=True, slots=True)
 class ShownSetting:

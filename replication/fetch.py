@@ -86,7 +86,9 @@ class Fetcher:
             self._more.notify_all()
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Until it is cancelled. It begins with nothing: what is lacking is wanted again."""
+        self._jobs.clear()
+        self._known.clear()
         async with asyncio.TaskGroup() as group:
             for _ in range(self._at_once):
                 group.create_task(self._work())

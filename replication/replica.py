@@ -6,13 +6,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
 from registry.domain import events
 from registry.domain.changes import KeepEvents
-from registry.domain.clock import Clock
 from registry.domain.events import JournalEvent
 from registry.domain.replica import Upstream
 from registry.errors import ManifestBlobUnknown, RegistryError
@@ -31,19 +30,12 @@ _MOST_WAITING = 1000
 _PAGE = 1000
 _REST_AFTER_REFUSAL = 30.0  # seconds: people have to do something first
 _ACK_EVERY = 1.0  # seconds
+_RESTS = 2.0  # times as long as the last look took
 
 FOLLOWING, SNAPSHOT, FORKED, REFUSED, AWAY = "following", "snapshot", "forked", "refused", "away"
 
 
 FetcherOf = Callable[[Callable[[str], None]], Fetcher]
-
-
-@dataclass(slots=True)
-class _Progress:
-    state: str = AWAY
-    error: str = ""
-    head: int = 0
-    heard: float = 0.0
 
 
 class _Events:
@@ -84,19 +76,18 @@ class Replica:
         shown: MetadataReader,
         changes: Changes,
         fetcher_of: FetcherOf,
-        clock: Clock,
     ) -> None:
         """`fetcher_of`: makes the Fetcher that tells of each repository which has got a blob."""
         self._client = client
         self._reader = reader
         self._shown = shown
         self._changes = changes
-        self._clock = clock
-        self._progress = _Progress()
+        self._state, self._error = AWAY, ""
         self._unreadable: dict[str, str] = {}
         self._dirty: dict[str, None] = {}
+        self._rests_until: dict[str, float] = {}
         self._something = asyncio.Event()
-        self._fetcher: Fetcher = fetcher_of(self._look_at)
+        self._fetcher: Fetcher = fetcher_of(self._arrived)
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -110,14 +101,18 @@ class Replica:
         """How far it is, as it tells the registry above."""
         upstream, waiting = await self._reader.upstream() or Upstream(), await self._reader.waiting()
         visible = waiting.first - 1 if waiting.events else upstream.serial
-        error = self._progress.error or next(iter(self._unreadable.values()), "") or self._fetcher.error
-        return wire.Ack(
-            upstream.serial, max(0, visible), waiting.events, self._fetcher.missing, self._progress.state, error
-        )
+        error = self._error or next(iter(self._unreadable.values()), "") or self._fetcher.error
+        return wire.Ack(upstream.serial, max(0, visible), waiting.events, self._fetcher.missing, self._state, error)
 
     def _look_at(self, repository: str) -> None:
         self._dirty[repository] = None
         self._something.set()
+
+    def _arrived(self, repository: str) -> None:
+        """A blob of it came. What waits there is looked at as a whole each time, which takes long where much waits: it
+        rests for twice as long in between, so that a thousand blobs are not a thousand looks."""
+        rests_until = self._rests_until.get(repository, 0.0)
+        asyncio.get_running_loop().call_at(rests_until, self._look_at, repository)
 
     async def _follow(self) -> None:
         tries = 0
@@ -132,16 +127,16 @@ class Replica:
                 self._is(FORKED, error)
                 await asyncio.sleep(_REST_AFTER_REFUSAL)
             except (UpstreamError, RegistryError) as error:
-                if self._progress.state != AWAY:
+                if self._state != AWAY:
                     tries = 0
                 self._is(AWAY, error)
                 await pause(tries)
                 tries += 1
 
     def _is(self, state: str, error: Exception | None = None) -> None:
-        if error is not None and (state, str(error)) != (self._progress.state, self._progress.error):
+        if error is not None and (state, str(error)) != (self._state, self._error):
             log.warning("the registry above cannot be followed", url=self._client.url, state=state, error=str(error))
-        self._progress.state, self._progress.error = state, str(error or "")
+        self._state, self._error = state, str(error or "")
 
     async def _once(self) -> None:
         """Follow until the connection ends, after a snapshot where one is needed."""
@@ -187,22 +182,18 @@ class Replica:
         serial = upstream.serial
         try:
             async for line in lines:
-                self._progress.heard = self._clock()
                 match line:
                     case wire.Hello():
                         self._is(FOLLOWING)
-                        self._progress.head = line.position.serial
-                    case wire.Heartbeat():
-                        self._progress.head = line.serial
                     case wire.Event():
                         event = _checked(line, serial, chain)
                         serial, chain = event.serial, event.chain
-                        self._progress.head = max(self._progress.head, serial)
                         await queue.put(event)
         finally:
             await queue.end()
 
     async def _show_what_is_complete(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._something.wait()
             self._something.clear()
@@ -212,13 +203,18 @@ class Replica:
             while self._dirty:
                 repository = next(iter(self._dirty))
                 del self._dirty[repository]
-                await self._show(repository, upstream.settled)
+                began = loop.time()
+                if await self._show(repository, upstream.settled):
+                    self._rests_until.pop(repository, None)
+                else:
+                    self._rests_until[repository] = loop.time() + _RESTS * (loop.time() - began)
 
-    async def _show(self, repository: str, settled: int) -> None:
+    async def _show(self, repository: str, settled: int) -> bool:
+        """Show what is complete, and ask for what is lacking; whether nothing waits any more."""
         try:
             entries = await self._entries(repository)
             if not entries:
-                return
+                return True
             linked = {
                 digest for digest in needed_blobs(entries) if await self._shown.blob(repository, digest) is not None
             }
@@ -229,16 +225,17 @@ class Replica:
         except UnreadableError as error:
             self._unreadable[repository] = str(error)
             log.error("a change cannot be shown", repository=repository, error=str(error))
-            return
+            return False
         except ManifestBlobUnknown:  # a blob went between the look and the change
             self._look_at(repository)
-            return
+            return False
         except RegistryError as error:
             log.error("changes cannot be shown just now", repository=repository, error=error.message)
             asyncio.get_running_loop().call_later(1.0, self._look_at, repository)
-            return
+            return False
         self._unreadable.pop(repository, None)
         await self._fetcher.want(repository, found.wanted)
+        return not found.wanted
 
     async def _entries(self, repository: str) -> list[Entry]:
         found: list[Entry] = []
@@ -251,7 +248,7 @@ class Replica:
     async def _acknowledge(self) -> None:
         while True:
             await asyncio.sleep(_ACK_EVERY)
-            if self._progress.state in (FOLLOWING, SNAPSHOT):
+            if self._state in (FOLLOWING, SNAPSHOT):
                 try:
                     await self._client.ack(await self.status())
                 except (UpstreamError, RegistryError) as error:

@@ -105,8 +105,12 @@ class _Taking:
             self._known = set(await self._reader.known_manifests(line.repository))
         self._manifests.add(line.digest)
         if line.digest not in self._known:
+            try:
+                content = base64.b64decode(line.content, validate=True)
+            except ValueError as error:
+                raise UpstreamError(f"manifest {line.digest[:80]} of the snapshot cannot be read: {error}") from error
             payload = {"digest": line.digest, "media_type": line.media_type, "tags": []}
-            await self._add(line.repository, events.MANIFEST_PUT, payload, base64.b64decode(line.content))
+            await self._add(line.repository, events.MANIFEST_PUT, payload, content)
 
     async def _tag(self, line: wire.Tag) -> None:
         self._tags.add(line.name)

@@ -220,11 +220,3 @@ async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 def encode_ack(ack: Ack) -> bytes:
     return _encoder.encode(ack)
-
-
-def decode_ack(body: bytes) -> Ack:
-    """Raises Unreadable."""
-    try:
-        return msgspec.json.decode(body, type=Ack)
-    except msgspec.DecodeError as error:
-        raise Unreadable(str(error)[:200]) from error

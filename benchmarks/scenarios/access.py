@@ -8,13 +8,13 @@ import socket
 import threading
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
 from benchmarks import accounts
-from benchmarks.bench import Bench, Side
+from benchmarks.bench import Bench, Side, standing_side
 from benchmarks.load import wrk
 from benchmarks.load.content import image
 from benchmarks.load.http import Connection, LoadError
@@ -36,15 +36,15 @@ def pulls(bench: Bench) -> Iterator[Row]:
     with _guarded(bench) as server, bench.shoal() as everybodys:
         _push(everybodys)
         bearer = _bearer(server)
-        ours = _side("with a token", server, lambda it: _rate(bench, it, _MANIFEST, bearer))
-        other = _side("open to all", everybodys, lambda it: _rate(bench, it, _MANIFEST))
+        ours = standing_side("with a token", server, lambda it: _rate(bench, it, _MANIFEST, bearer))
+        other = standing_side("open to all", everybodys, lambda it: _rate(bench, it, _MANIFEST))
         name = f"manifest GET with a token, {_CONNECTIONS} connections, 1 worker"
         yield bench.compare(name, "req/s", Goal("ratio", "least", 0.85), ours, other)
 
 
 def tokens(bench: Bench) -> Iterator[Row]:
     with _guarded(bench) as server:
-        ours = _side("Shoal", server, lambda it: _rate(bench, it, _TOKEN, accounts.BASIC))
+        ours = standing_side("Shoal", server, lambda it: _rate(bench, it, _TOKEN, accounts.BASIC))
         name = f"token issue to a login that is remembered, {_CONNECTIONS} connections, 1 worker"
         yield bench.compare(name, "tokens/s", Goal("value", "least", 500), ours, None)
 
@@ -86,12 +86,11 @@ def guesses(bench: Bench) -> Iterator[Row]:
                 return slowest(it, seconds=bench.plan.seconds)
 
         name = f"slowest 1 % of manifest GETs beside {_GUESSES} wrong passwords a second, 4 connections, 1 worker"
-        ours, other = _side("beside guesses", server, disturbed), _side("nobody guesses", server, undisturbed)
+        ours, other = (
+            standing_side("beside guesses", server, disturbed),
+            standing_side("nobody guesses", server, undisturbed),
+        )
         yield bench.compare(name, "ms", Goal("ratio", "most", 2), ours, other)
-
-
-def _side(name: str, server: Server, load: Callable[[Server], float]) -> Side[Server]:
-    return Side(name, lambda: nullcontext(server), load)
 
 
 def _rate(bench: Bench, server: Server, target: str, authorization: str = "") -> float:

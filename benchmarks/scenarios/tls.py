@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks import processes
-from benchmarks.bench import Bench, Load, Side
+from benchmarks.bench import Bench, standing_side
 from benchmarks.load import curl, layers
 from benchmarks.load.content import Layer
 from benchmarks.places import OnDisk
@@ -31,11 +31,8 @@ def rows(bench: Bench) -> Iterator[Row]:
                 return clients * layer.size / MB / curl.pull(server, target, layer.size, certificate.authority, clients)
 
             name = f"pull of {size_text(layer.size)} by TLS, {clients} client{'s' if clients > 1 else ''}"
-            yield bench.compare(name, "MB/s", None, _standing(ours, rate), _standing(peer, rate) if peer else None)
-
-
-def _standing(server: Server, load: Load) -> Side[Server]:
-    return Side(server.name, lambda: nullcontext(server), load)
+            other = standing_side(peer.name, peer, rate) if peer else None
+            yield bench.compare(name, "MB/s", None, standing_side(ours.name, ours, rate), other)
 
 
 @contextmanager

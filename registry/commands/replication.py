@@ -102,9 +102,11 @@ def detach(config: Path | None, data: str | None) -> None:
 @where_options
 def status(where: Where, as_json: bool) -> None:
     """Show the slaves that this server has heard of, and how far each is behind it."""
+    from rich.filesize import decimal
+
     from registry.api.replication import LIST_SLAVES
     from registry.commands.client import pages
-    from registry.commands.tables import show, size
+    from registry.commands.tables import show
 
     with where.client() as client:
         found = [slave for page in pages(client, LIST_SLAVES) for slave in page.slaves]
@@ -117,7 +119,7 @@ def status(where: Where, as_json: bool) -> None:
             str(slave.visible),
             f"{slave.lag_events} events, {slave.lag_seconds:.1f} s" if slave.lag_events else "none",
             str(slave.waiting),
-            size(slave.missing),
+            decimal(slave.missing),
             slave.state,
             slave.error,
             f"{slave.heard_ago:.0f} s ago",

@@ -24,15 +24,5 @@ def show(headings: Sequence[str], rows: Sequence[Sequence[str]], found: object, 
     Console().print(table)
 
 
-def size(count: int) -> str:
-    """Bytes as somebody reads them."""
-    amount, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-
-
 def day(time: datetime | None) -> str:
     return "" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

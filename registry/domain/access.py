@@ -118,7 +118,7 @@ class Replica:
 
 
 Record = Account | Group | Grant | PublicKey | Limit | Replica
-_KINDS: dict[str, type[Record]] = {
+KINDS: dict[str, type[Record]] = {
     ACCOUNT: Account,
     GROUP: Group,
     GRANT: Grant,
@@ -129,7 +129,7 @@ _KINDS: dict[str, type[Record]] = {
 
 
 def kind_of(record: Record) -> str:
-    return next(kind for kind, made in _KINDS.items() if isinstance(record, made))
+    return next(kind for kind, made in KINDS.items() if isinstance(record, made))
 
 
 def key_of(record: Record) -> str:
@@ -153,7 +153,7 @@ def decode(kind: str, value: str) -> Record:
     for name in ("members", "rights", "immutable"):
         if name in fields:
             fields[name] = tuple(fields[name])
-    return _KINDS[kind](**fields)
+    return KINDS[kind](**fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from registry.http import receive
 from registry.http.auditing import REPLICATION
 from registry.http.dispatch import add_headers
 from registry.http.proxies import client_address
-from registry.http.router import Call, Handler, Route
+from registry.http.router import Call, Route
 from registry.http.stored_blobs import StoredBlobs
 from registry.ports import Access
 from registry.ports.replication import FeedReader, StateReader
@@ -66,13 +66,9 @@ class ProcessFeed:
                 address = client_address(call.request, trusted_proxies)
                 return await route.handler(SlaveCall(call, address, access, blobs, body_timeout, self._budget))
 
-            return _joined(route, handler)
+            return Route(route.method, route.path, route.right, handler, f"{REPLICATION}{route.name}")
 
         return [joined(route) for route in feed.routes()]
-
-
-def _joined(route: FeedRoute, handler: Handler) -> Route:
-    return Route(route.method, route.path, route.right, handler, f"{REPLICATION}{route.name}")
 
 
 class SlaveCall:

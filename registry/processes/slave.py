@@ -7,7 +7,6 @@ from pathlib import Path
 
 import structlog
 
-from registry.domain.clock import system_clock
 from registry.errors import StartupError
 from registry.ports import Changes, Leases
 from registry.processes.process import Process
@@ -18,6 +17,8 @@ from replication.fetch import Fetcher, Parts
 from replication.replica import Replica
 
 log = structlog.get_logger(__name__)
+
+_REST = 5.0
 
 
 class SlaveNode:
@@ -35,7 +36,6 @@ class SlaveNode:
             process.reader,
             changes,
             lambda arrived: Fetcher(self._client, parts, asked.transfers, arrived),
-            system_clock,
         )
         self._task: asyncio.Task[None] | None = None
 
@@ -50,11 +50,12 @@ class SlaveNode:
         await self._rows.close()
 
     async def _run(self) -> None:
-        try:
-            await self._replica.run()
-        except Exception:
-            log.exception("the slave does not follow its master any more: this is an error of the program")
-            raise
+        while True:
+            try:
+                await self._replica.run()
+            except Exception:  # an error of the program: what waits is kept, so the next try may do better
+                log.exception("the slave stopped following its master, and begins again", seconds=_REST)
+            await asyncio.sleep(_REST)
 
 
 async def refuse_copy(process: Process) -> None:

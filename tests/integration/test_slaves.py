@@ -27,6 +27,7 @@ from tests.harness.client import RegistryClient, error_code
 from tests.harness.content import Image
 from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.everything import PullsEverything, tags_of, wait_until_same
+from tests.harness.process import wait_until
 from tests.harness.server import ServerError, ShoalServer
 
 Slave = Callable[..., ShoalServer]
@@ -102,7 +103,7 @@ def test_a_large_image_holds_back_its_own_repository_alone(master: ShoalServer, 
         proxy.stall("down", after=4_000_000)
         pushes.push_image("large/app", large, "v1")
         pushes.push_image("small/app", small, "v1")
-        wait_until(lambda: "small/app:v1" in tags_of(slave.url))
+        wait_until(lambda: "small/app:v1" in tags_of(slave.url), "the slave has it")
         assert "large/app:v1" not in tags_of(slave.url)
         proxy.heal()
         wait_until_same(master.url, slave.url)
@@ -223,7 +224,7 @@ def test_a_blob_that_is_damaged_above(master: ShoalServer, start_slave: Slave) -
         file = master.data / "blobs" / "sha256" / layer.digest[7:9] / layer.digest[7:]
         file.write_bytes(b"x" * layer.size)
         slave = start_slave(master.url)
-        wait_until(lambda: "good/app:v1" in tags_of(slave.url))
+        wait_until(lambda: "good/app:v1" in tags_of(slave.url), "the slave has it")
         slave.wait_for_log(lambda entry: "the bytes that came have the digest" in str(entry.get("error")))
         assert "damaged/app:v1" not in tags_of(slave.url)
         file.write_bytes(layer.content)
@@ -277,9 +278,9 @@ def test_a_slave_of_a_slave_that_is_itself_behind(master: ShoalServer, start_sla
         proxy.stall("down", after=4_000_000)
         pushes.push_image("team/app", large, "v1")
         pushes.push_image("other/app", content.small_image(3), "v1")
-        wait_until(lambda: "other/app:v1" in tags_of(middle.url))
+        wait_until(lambda: "other/app:v1" in tags_of(middle.url), "the slave has it")
         with PullsEverything((below := start_slave(middle.url)).url) as everything:
-            wait_until(lambda: "other/app:v1" in tags_of(below.url))
+            wait_until(lambda: "other/app:v1" in tags_of(below.url), "the slave has it")
             proxy.heal()
             wait_until_same(master.url, below.url, 60)
         assert everything.violations == []
@@ -301,11 +302,14 @@ def test_accounts_are_those_of_the_master(start_shoal: StartShoal, start_slave: 
     def status(**shown: Any) -> int:
         return requests.get(url, headers={"Accept": "*/*", **shown.pop("headers", {})}, timeout=30, **shown).status_code
 
-    wait_until(lambda: status() == 401)
-    wait_until(lambda: "bob" in {user["name"] for user in Commands("--data", slave.data).json("user", "list")})
+    wait_until(lambda: status() == 401, "the slave has it")
+    wait_until(
+        lambda: "bob" in {user["name"] for user in Commands("--data", slave.data).json("user", "list")},
+        "the slave has it",
+    )
     assert status(auth=bob) == 403
     shoal("grant", "set", "bob", "team/**", "pull")
-    wait_until(lambda: status(auth=bob) == 200)
+    wait_until(lambda: status(auth=bob) == 200, "the slave has it")
     scope = {"scope": "repository:team/app:pull"}
     for issuer in (master, slave):
         bearer = requests.get(f"{issuer.url}/auth/token", params=scope, auth=bob, timeout=30).json()["token"]
@@ -347,10 +351,3 @@ def pushing(master: ShoalServer, seed: int) -> Iterator[None]:
     finally:
         ended.set()
         thread.join(60)
-
-
-def wait_until(holds: Callable[[], bool], timeout: float = 20.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not holds():
-        assert time.monotonic() < deadline, "it did not become true in time"
-        time.sleep(0.02)

@@ -54,7 +54,6 @@ def test_defaults() -> None:
     assert settings.storage.reserve == 256 * 1024 * 1024
     assert settings.uploads.expire_after == 3600.0
     assert settings.collect.grace == 86400.0
-    assert settings.is_loopback
 
 
 def test_the_later_source_wins(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +273,6 @@ def test_several_addresses(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOAL_SERVER__LISTEN", "127.0.0.1:5000, [::1]:5001")
     settings = load()
     assert settings.server.listen == both
-    assert settings.is_loopback
     assert Settings.model_validate_json(settings.model_dump_json()) == settings
     assert not load(None, {"server.listen": ["127.0.0.1:5000", "10.0.0.1:5000"]}).is_loopback
 

@@ -138,7 +138,12 @@ def _pending_row(each: Pending) -> dict[str, object]:
 
 
 def _set_record(connection: Connection, kind: str, key: str, value: str, now: float) -> None:
-    """A record as the master has it. It was checked there; a key of the master only verifies here."""
+    """A record as the master has it. It was checked there; a key of the master only verifies here.
+
+    One of a kind that a newer master has says nothing to this program.
+    """
+    if kind not in domain.KINDS:
+        return
     if kind == domain.KEY and value:
         record = domain.decode(kind, value)
         assert isinstance(record, domain.PublicKey)

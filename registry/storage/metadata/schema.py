@@ -65,18 +65,24 @@ head = Table(
     Column("unlinks", Whole, nullable=False),
 )
 
-journal = Table(
-    "journal",
-    metadata,
-    Column("serial", Whole, primary_key=True, autoincrement=False),
-    Column("epoch", Whole, nullable=False),
-    Column("time", Float, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("repository", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("content", LargeBinary, nullable=False),
-    Column("chain", LargeBinary, nullable=False),
-)
+
+def _log(name: str) -> Table:
+    """A table of registry.domain.events."""
+    return Table(
+        name,
+        metadata,
+        Column("serial", Whole, primary_key=True, autoincrement=False),
+        Column("epoch", Whole, nullable=False),
+        Column("time", Float, nullable=False),
+        Column("kind", Text, nullable=False),
+        Column("repository", Text, nullable=False),
+        Column("payload", LargeBinary, nullable=False),
+        Column("content", LargeBinary, nullable=False),
+        Column("chain", LargeBinary, nullable=False),
+    )
+
+
+journal = _log("journal")
 
 repositories = Table(
     "repositories",
@@ -159,18 +165,7 @@ access_records = Table(
 
 # On a slave: the events of the log above it as they came, and of them what it does not show yet. Its own journal has
 # what it shows, in the order in which it does.
-upstream_log = Table(
-    "upstream_log",
-    metadata,
-    Column("serial", Whole, primary_key=True, autoincrement=False),
-    Column("epoch", Whole, nullable=False),
-    Column("time", Float, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("repository", Text, nullable=False),
-    Column("payload", LargeBinary, nullable=False),
-    Column("content", LargeBinary, nullable=False),
-    Column("chain", LargeBinary, nullable=False),
-)
+upstream_log = _log("upstream_log")
 
 pending = Table(
     "pending",

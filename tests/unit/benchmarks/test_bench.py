@@ -16,7 +16,7 @@ from benchmarks.load.http import Connection
 from benchmarks.plan import MIB, QUICK, Plan
 from benchmarks.processes import Server
 from benchmarks.report import Goal
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import ACCESS, SCENARIOS
 
 GOAL = Goal("ratio", "least", 2)
 NOBODY = Server("nobody", 1, 1, 0.0)
@@ -84,6 +84,13 @@ def test_every_figure_beside_the_peer(name: str, tmp_path: Path) -> None:
         assert row.ratio is not None
         assert row.ratio > 0
         assert row.met in (True, False)
+
+
+@pytest.mark.require("docker-registry", "curl")
+def test_pulls_by_tls_beside_the_peer(tmp_path: Path) -> None:
+    plan = Plan(runs=1, seconds=1, layer_size=2 * MIB, images=8, pushes_at_once=3, blobs=500, tags=200, page_requests=5)
+    rows = list(ACCESS["tls"](Bench(plan, tmp_path, "docker-registry", None, silent())))
+    assert [row.value > 0 and row.ratio is not None and row.ratio > 0 for row in rows] == [True, True]
 
 
 @pytest.mark.require("docker-registry")
