@@ -303,10 +303,8 @@ def test_accounts_are_those_of_the_master(start_shoal: StartShoal, start_slave: 
         return requests.get(url, headers={"Accept": "*/*", **shown.pop("headers", {})}, timeout=30, **shown).status_code
 
     wait_until(lambda: status() == 401, "the slave has it")
-    wait_until(
-        lambda: "bob" in {user["name"] for user in Commands("--data", slave.data).json("user", "list")},
-        "the slave has it",
-    )
+    at_slave = Commands("--data", slave.data)
+    wait_until(lambda: "bob" in {user["name"] for user in at_slave.json("user", "list")}, "the slave knows bob")
     assert status(auth=bob) == 403
     shoal("grant", "set", "bob", "team/**", "pull")
     wait_until(lambda: status(auth=bob) == 200, "the slave has it")
