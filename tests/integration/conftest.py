@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.browser_site import Site, standing_site
 from tests.harness.client import RegistryClient
 from tests.harness.server import ShoalServer
 
@@ -42,3 +43,16 @@ def either(request: pytest.FixtureRequest, shared_shoal: ShoalServer) -> Iterato
 def repo() -> str:
     """A repository name that no other test has."""
     return f"integration/test-{next(_NUMBERS)}"
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with standing_site(tmp_path_factory.mktemp("browsers") / "data") as site:
+        yield site
+
+
+@pytest.fixture
+def site(standing: Site) -> Site:
+    """A registry whose people log in with a browser; its provider says what it usually says."""
+    standing.as_usual()
+    return standing
