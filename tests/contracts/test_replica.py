@@ -1,0 +1,170 @@
+"""What a slave keeps of the log above it and how that becomes visible, in each database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from registry.domain import events
+from registry.domain.access import Account, encode
+from registry.domain.changes import CopyBlob, Detach, KeepEvents, KeepSnapshot, LinkBlob, NoteTransfer, ShareBlob, Show
+from registry.domain.events import CHAIN_START, JournalEvent, link
+from registry.domain.manifest import parse
+from registry.domain.replica import Pending, Transfer, Upstream
+from registry.errors import BlobUnknown, ManifestBlobUnknown
+from registry.ports import Changes
+from registry.storage.metadata import databases
+from registry.storage.metadata.commits import CommitCounter
+from registry.storage.metadata.feed import SqlSlaveFeed
+from registry.storage.metadata.reader import SqlReader
+from registry.storage.metadata.replica_reader import SqlReplicaReader
+from registry.storage.metadata.writer import GroupCommitWriter
+from tests.contracts.adapters import ManualClock
+from tests.contracts.conftest import needs_postgres
+from tests.harness.content import OCI_MANIFEST, Image, small_image
+
+REPO, IMAGE = "team/app", small_image(1)
+MANIFEST = parse(IMAGE.manifest.content, OCI_MANIFEST, "sha256")
+
+
+@dataclass
+class Slave:
+    changes: Changes
+    shown: SqlReader
+    kept: SqlReplicaReader
+    feed: SqlSlaveFeed
+    chain: bytes = CHAIN_START
+    serial: int = 0
+
+    async def tell(self, *told: tuple[str, str, object, bytes]) -> tuple[JournalEvent, ...]:
+        """Keeps events of these kinds, repositories, payloads and contents."""
+        made = []
+        for kind, repository, payload, content in told:
+            self.serial += 1
+            fields = (self.serial, 1, 5.0, kind, repository, json.dumps(payload).encode(), content)
+            self.chain = link(self.chain, *fields)
+            made.append(JournalEvent(*fields, self.chain))
+        await self.changes.submit(KeepEvents(tuple(made), Upstream("m", self.serial, 1, self.chain.hex())))
+        return tuple(made)
+
+    async def copy(self, image: Image) -> None:
+        for blob in image.blobs:
+            await self.changes.submit(CopyBlob(LinkBlob(REPO, blob.digest, blob.size)))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
+async def slave(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Slave]:
+    url = request.getfixturevalue("postgres_server").new_database() if request.param == "postgres" else ""
+    database, commits = databases.chosen(url, tmp_path), CommitCounter.create()
+    database.prepare(may_be_new=True)
+    rows = database.rows()
+    shown = SqlReader(rows)
+    writer = GroupCommitWriter(database.transactions(), commits, ManualClock(), lambda _count, _serial: None)
+    writer.start()
+    try:
+        yield Slave(writer, shown, SqlReplicaReader(rows, shown), SqlSlaveFeed(rows))
+    finally:
+        await writer.stop()
+        await rows.close()
+        commits.close()
+
+
+PUT = (
+    events.MANIFEST_PUT,
+    REPO,
+    {"digest": IMAGE.digest, "media_type": OCI_MANIFEST, "tags": ["v1"]},
+    MANIFEST.content,
+)
+
+
+async def test_events_are_kept_as_they_came_and_wait(slave: Slave) -> None:
+    told = await slave.tell(PUT, (events.TAG_DELETE, REPO, {"tag": "v1"}, b""))
+    assert await slave.feed.log_events(0, 10) == list(told)
+    assert (await slave.feed.log_position()).chain == slave.chain
+    waiting = await slave.kept.pending(REPO, 0, 10)
+    assert [(each.serial, each.kind, each.content) for each in waiting] == [
+        (1, events.MANIFEST_PUT, MANIFEST.content),
+        (2, events.TAG_DELETE, b""),
+    ]
+    assert await slave.shown.repositories("", 10) == []
+    await slave.changes.submit(KeepEvents(told, Upstream("m", 2, 1, slave.chain.hex())))
+    assert (await slave.kept.waiting()).events == 2, "what comes again is not kept twice"
+
+
+async def test_what_is_shown_is_whole_and_waits_no_more(slave: Slave) -> None:
+    await slave.tell(PUT)
+    (waiting,) = await slave.kept.pending(REPO, 0, 10)
+    show = Show(REPO, waiting.number, (MANIFEST,), (("v1", IMAGE.digest),), ())
+    with pytest.raises(ManifestBlobUnknown):
+        await slave.changes.submit(show)
+    assert await slave.shown.tags(REPO, "", 10) == []
+    assert (await slave.kept.waiting()).events == 1
+    await slave.copy(IMAGE)
+    await slave.changes.submit(show)
+    found = await slave.shown.manifest_by_tag(REPO, "v1")
+    assert found is not None
+    assert found.content == MANIFEST.content
+    assert (await slave.kept.waiting()).events == 0
+
+
+async def test_a_tag_that_points_at_nothing_is_refused(slave: Slave) -> None:
+    with pytest.raises(ManifestBlobUnknown):
+        await slave.changes.submit(Show(REPO, 1, (), (("v1", IMAGE.digest),), ()))
+    assert not await slave.shown.repository_exists(REPO)
+
+
+async def test_a_manifest_that_came_again_lost_the_tags_that_were_shown(slave: Slave) -> None:
+    await slave.copy(IMAGE)
+    await slave.changes.submit(Show(REPO, 1, (MANIFEST,), (("v1", IMAGE.digest), ("v2", IMAGE.digest)), ()))
+    await slave.changes.submit(Show(REPO, 2, (MANIFEST,), (("v1", IMAGE.digest),), (), renewed=(IMAGE.digest,)))
+    assert await slave.shown.tags(REPO, "", 10) == ["v1"]
+
+
+async def test_records_act_at_once_and_those_of_a_newer_master_are_passed_over(slave: Slave) -> None:
+    alice = encode(Account("alice"))
+    await slave.tell(
+        ("auth.account", "", {"key": "alice", "value": alice}, b""),
+        ("auth.novelty", "", {"key": "x", "value": '{"what": "ever"}'}, b""),
+    )
+    assert await slave.shown.records() == [("account", "alice", alice)]
+    upstream = await slave.kept.upstream()
+    assert upstream is not None
+    assert upstream.serial == 2
+
+
+async def test_a_snapshot_takes_the_place_of_what_was_there(slave: Slave) -> None:
+    await slave.tell(("auth.account", "", {"key": "alice", "value": encode(Account("alice"))}, b""), PUT)
+    begun = Upstream("m", 7, 1, "00" * 32, snapshot=True)
+    await slave.changes.submit(KeepSnapshot((), None, begun, begins=True))
+    assert (await slave.kept.waiting()).events == 0
+    pending = Pending(0, REPO, 7, events.TAG_DELETE, b'{"tag":"v1"}', b"", is_snapshot=True)
+    bob = encode(Account("bob"))
+    await slave.changes.submit(KeepSnapshot((pending,), (("account", "bob", bob),), begun))
+    assert await slave.shown.records() == [("account", "bob", bob)]
+    (waiting,) = await slave.kept.pending(REPO, 0, 10)
+    assert waiting.is_snapshot
+
+
+async def test_blobs_are_shared_and_transfers_remembered(slave: Slave) -> None:
+    with pytest.raises(BlobUnknown):
+        await slave.changes.submit(ShareBlob("other/app", IMAGE.layers[0].digest))
+    await slave.copy(IMAGE)
+    await slave.changes.submit(ShareBlob("other/app", IMAGE.layers[0].digest))
+    assert await slave.shown.blob("other/app", IMAGE.layers[0].digest) is not None
+    transfer = Transfer(IMAGE.layers[0].digest, REPO, "an upload")
+    await slave.changes.submit(NoteTransfer(transfer))
+    assert await slave.kept.transfer(transfer.digest) == transfer
+    await slave.changes.submit(NoteTransfer(Transfer(transfer.digest, "", "")))
+    assert await slave.kept.transfer(transfer.digest) is None
+
+
+async def test_detached_it_is_no_slave(slave: Slave) -> None:
+    await slave.tell(PUT)
+    assert (await slave.changes.submit(Detach())).changed
+    assert await slave.kept.upstream() is None
+    assert (await slave.kept.waiting()).events == 0
+    assert not (await slave.changes.submit(Detach())).changed
