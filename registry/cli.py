@@ -57,6 +57,9 @@ def main() -> None:
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Let everybody push who can connect.")
 @click.option("--role", metavar="master|slave", help="Take pushes, or copy what a master has and serve pulls alone.")
 @click.option("--master", metavar="URL", help="The registry that a slave copies; it may be a slave itself.")
+@click.option(
+    "--or-master", metavar="URL", multiple=True, help="Another address that may have the same log; may be given again."
+)
 @click.option("--token-file", metavar="FILE", help="What `shoal replication token create` printed at the master.")
 @told_plainly
 def serve(
@@ -67,6 +70,7 @@ def serve(
     allow_anonymous: bool | None,
     role: str | None,
     master: str | None,
+    or_master: tuple[str, ...],
     token_file: str | None,
 ) -> None:
     """Run the registry until it is told to stop.
@@ -83,6 +87,7 @@ def serve(
         "server.allow_anonymous": allow_anonymous,
         "replication.role": role,
         "replication.master": master,
+        "replication.others": list(or_master) or None,
         "replication.token_file": token_file,
     }
     reload = functools.partial(load, config, flags)

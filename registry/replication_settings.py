@@ -29,11 +29,13 @@ class ReplicationSettings(Section):
     """Whether this registry takes pushes (a master), or copies what another one has (a slave of `master`).
 
     `token`, or the first line of `token_file`: what `shoal replication token create` printed there. `transfers`: blobs
-    that are fetched at the same time.
+    that are fetched at the same time. `others`: further addresses that may have the same log, of slaves and of whoever
+    takes the place of the master.
     """
 
     role: Literal["master", "slave"] = "master"
     master: Annotated[str, AfterValidator(_master)] = ""
+    others: Annotated[tuple[Annotated[str, AfterValidator(_master)], ...], Field(max_length=16)] = ()
     token: Secret = SecretStr("")
     token_file: str = ""
     ca_file: str = ""
@@ -47,7 +49,7 @@ class ReplicationSettings(Section):
 def problems(settings: ReplicationSettings) -> Iterator[str]:
     """One line for each setting that does not go with another one."""
     if not settings.is_slave:
-        if settings.master:
+        if settings.master or settings.others:
             yield 'replication.master: only a slave has one; set replication.role = "slave" (--role slave) too'
         return
     has_token = bool(settings.token.get_secret_value() or settings.token_file)
@@ -56,6 +58,7 @@ def problems(settings: ReplicationSettings) -> Iterator[str]:
         return
     if settings.token.get_secret_value() and settings.token_file:
         yield "replication.token and replication.token_file: set one of them"
-    url = urlsplit(settings.master)
-    if has_token and url.scheme == "http" and not Address(url.hostname or "", 0).is_loopback:
-        yield f"replication.master: {settings.master} would send the token in the clear; write https://"
+    for address in (settings.master, *settings.others):
+        url = urlsplit(address)
+        if has_token and url.scheme == "http" and not Address(url.hostname or "", 0).is_loopback:
+            yield f"replication.master: {address} would send the token in the clear; write https://"

@@ -6,17 +6,21 @@ import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
+import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from msgspec import Struct
 
 from registry.domain.replica import Upstream
 from registry.errors import StartupError
 from replication import wire
-from replication.wire import Ack, Line, Unreadable
+from replication.wire import Ack, Claim, Epoch, HandOver, Line, Position, Unreadable
 
 _TIMEOUT = ClientTimeout(total=None, sock_connect=10, sock_read=3 * wire.HEARTBEAT)
 _CONNECTIONS = 16
-_MOST_OF_AN_ERROR = 500
+_MOST_OF_AN_ERROR = 4096
+_MOST_OF_AN_ANSWER = 64 * 1024
 _LONGEST_PAUSE = 3.0  # seconds
 
 
@@ -33,7 +37,10 @@ class CutOffError(UpstreamError):
 
 
 class ForkedError(UpstreamError):
-    """Where we are is no place of its log: it was restored from a backup, or is another registry."""
+    """Where we are is no place of its log: it was restored from a backup, is another registry, or another node has
+    taken its master's place (`fork` says so)."""
+
+    fork: wire.Fork | None = None
 
 
 class NoBlobError(UpstreamError):
@@ -88,7 +95,22 @@ class UpstreamClient:
                     yield wanted
 
     async def ack(self, ack: Ack) -> None:
-        async with self._asked("POST", "ack", content=wire.encode_ack(ack)):
+        async with self._asked("POST", "ack", content=wire.encode_one(ack)):
+            pass
+
+    async def epoch(self, url: str = "") -> Epoch:
+        """Where a log is: that at this address, or the one that is followed."""
+        async with self._asked("GET", "epoch", at=url) as response:
+            return await _answer(response, Epoch)
+
+    async def hand_over(self, seconds: float) -> Position:
+        """The end of the log of a master that takes nothing for so long."""
+        async with self._asked("POST", "handover", content=wire.encode_one(HandOver(seconds))) as response:
+            return await _answer(response, Position)
+
+    async def claim(self, url: str, claim: Claim) -> None:
+        """Tell a former master that its place was taken. Raises ForkedError where it does not give way."""
+        async with self._asked("POST", "claim", content=wire.encode_one(claim), at=url):
             pass
 
     async def _lines(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[Line]:
@@ -109,13 +131,14 @@ class UpstreamClient:
         query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
+        at: str = "",
     ) -> AsyncIterator[ClientResponse]:
         sent = {"Accept-Encoding": "identity", **(headers or {})}
         if self._token:
             sent["Authorization"] = f"Bearer {self._token}"
         if content is not None:
             sent["Content-Type"] = "application/json"
-        url = f"{self.url}{wire.BASE}/{path}"
+        url = f"{at or self.url}{wire.BASE}/{path}"
         try:
             async with self._opened().request(
                 method, url, params=query, headers=sent, data=content, allow_redirects=False
@@ -123,20 +146,48 @@ class UpstreamClient:
                 await self._check(response)
                 yield response
         except (ClientError, TimeoutError, OSError, Unreadable) as error:
-            raise UpstreamError(f"{self.url}: {str(error) or type(error).__name__}") from error
+            raise UpstreamError(f"{at or self.url}: {str(error) or type(error).__name__}") from error
 
     async def _check(self, response: ClientResponse) -> None:
         if response.status in (200, 204, 206):
             return
-        text = (await response.content.read(_MOST_OF_AN_ERROR)).decode("utf-8", "replace")
-        said = f"{self.url} answers {response.status}: {' '.join(text.split())}"
-        raise _MEANING.get(response.status, UpstreamError)(said)
+        body = await response.content.read(_MOST_OF_AN_ERROR)
+        said = f"{response.url.origin()} answers {response.status}: {' '.join(body.decode('utf-8', 'replace').split())}"
+        error = _MEANING.get(response.status, UpstreamError)(said)
+        if isinstance(error, ForkedError):
+            error.fork = _fork(body)
+        raise error
 
     def _opened(self) -> ClientSession:
         if self._session is None:
             connector = TCPConnector(limit=_CONNECTIONS, ssl=self._trust)
             self._session = ClientSession(connector=connector, timeout=_TIMEOUT, auto_decompress=False)
         return self._session
+
+
+T = TypeVar("T")
+
+
+async def _answer(response: ClientResponse, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(await response.content.read(_MOST_OF_AN_ANSWER), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UpstreamError(f"{response.url.origin()} sends what is none of the protocol: {error}") from error
+
+
+class _Entry(Struct):
+    detail: wire.Fork
+
+
+class _Errors(Struct):
+    errors: list[_Entry]
+
+
+def _fork(body: bytes) -> wire.Fork | None:
+    try:
+        return msgspec.json.decode(body, type=_Errors).errors[0].detail
+    except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
+        return None
 
 
 def _trust(ca_file: str) -> ssl.SSLContext | bool:

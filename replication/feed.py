@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
 
 from registry.domain.clock import Clock
 from registry.domain.digest import Digest
-from registry.errors import RequestInvalid, StorageFailure
+from registry.domain.succession import Claim
+from registry.errors import Denied, RequestInvalid, StorageFailure
 from registry.ports.replication import FeedReader, LogPosition
 from registry.ports.slaves import SlaveReport, Slaves
+from registry.ports.succession import Succession
 from replication import position, wire
 from replication.routes import REPLICATE, Asked, FeedRoute, Handler
 from replication.states import States
@@ -25,6 +28,7 @@ _TAGS_AT_ONCE = 1000
 _LONGEST_NAME = 64
 _LONGEST_TEXT = 500
 _LARGEST = 2**63 - 1
+_LONGEST_HANDOVER = 300.0  # seconds
 
 
 class Feed:
@@ -39,6 +43,7 @@ class Feed:
         tail: Tail,
         streams: Streams,
         slaves: Slaves,
+        succession: Succession,
         clock: Clock,
         registry: str,
         heartbeat: float = wire.HEARTBEAT,
@@ -48,6 +53,7 @@ class Feed:
         self._tail = tail
         self._streams = streams
         self._slaves = slaves
+        self._succession = succession
         self._clock = clock
         self._registry = registry
         self._heartbeat = heartbeat
@@ -59,6 +65,9 @@ class Feed:
             FeedRoute("snapshot", "GET", f"{wire.BASE}/snapshot", REPLICATE, self.snapshot),
             FeedRoute("blob", "GET", f"{wire.BASE}/blobs/{{digest}}", REPLICATE, self.blob),
             FeedRoute("ack", "POST", f"{wire.BASE}/ack", REPLICATE, self.ack),
+            FeedRoute("epoch", "GET", f"{wire.BASE}/epoch", REPLICATE, self.epoch),
+            FeedRoute("handover", "POST", f"{wire.BASE}/handover", REPLICATE, self.handover),
+            FeedRoute("claim", "POST", f"{wire.BASE}/claim", REPLICATE, self.claim),
         ]
         if self._states is not None:
             found.append(FeedRoute("state", "GET", f"{wire.BASE}/state", REPLICATE, self._state_of(self._states)))
@@ -128,10 +137,7 @@ class Feed:
 
     async def ack(self, asked: Asked) -> web.StreamResponse:
         """What a slave says of itself. Raises RequestInvalid."""
-        try:
-            ack = msgspec.json.decode(await asked.body(), type=wire.Ack)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise RequestInvalid(f"this is no report of a slave: {error}"[:300]) from error
+        ack = await _read(asked, wire.Ack)
         numbers = ack.stored, ack.visible, ack.waiting, ack.missing
         if not all(0 <= number <= _LARGEST for number in numbers):
             raise RequestInvalid("a number of the report cannot be")
@@ -148,6 +154,32 @@ class Feed:
         await self._slaves.report(report)
         return web.Response(status=204)
 
+    async def epoch(self, asked: Asked) -> web.StreamResponse:
+        """Where the log is, and who writes it."""
+        head = await self._reader.log_position()
+        identity, is_promotion = await position.epoch_of(self._reader, head)
+        found = wire.Epoch(head.epoch, identity, head.serial, await self._reader.writes(), is_promotion)
+        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+
+    async def handover(self, asked: Asked) -> web.StreamResponse:
+        """Take nothing for a while; the end of the log after that. Raises Denied, RequestInvalid."""
+        _check_right(asked)
+        seconds = (await _read(asked, wire.HandOver)).seconds
+        if not 0 <= seconds <= _LONGEST_HANDOVER:
+            raise RequestInvalid(f"a handover takes {_LONGEST_HANDOVER:.0f} seconds at the most")
+        await self._succession.hand_over(seconds)
+        found = msgspec.json.encode(_on_the_wire(await self._reader.log_position()))
+        return web.Response(body=found, content_type="application/json")
+
+    async def claim(self, asked: Asked) -> web.StreamResponse:
+        """A slave has taken the place of this node. Raises Denied, RequestInvalid, SucceededAlready."""
+        _check_right(asked)
+        claim = await _read(asked, wire.Claim)
+        if not (0 < claim.number <= _LARGEST and 0 <= claim.after <= _LARGEST and _is_url(claim.url)):
+            raise RequestInvalid("this is no claim of a node that took over")
+        await self._succession.give_way(Claim(claim.number, claim.id[:64], claim.after, claim.chain[:64], claim.url))
+        return web.Response(status=204)
+
     def _state_of(self, states: States) -> Handler:
         async def state(asked: Asked) -> web.StreamResponse:
             """What some repositories hold, as sums."""
@@ -158,6 +190,28 @@ class Feed:
 
     def _hello(self, head: LogPosition) -> bytes:
         return wire.encode(wire.Hello(wire.VERSION, self._registry, _on_the_wire(head)))
+
+
+T = TypeVar("T")
+
+
+async def _read(asked: Asked, kind: type[T]) -> T:
+    """Raises RequestInvalid."""
+    try:
+        return msgspec.json.decode(await asked.body(), type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RequestInvalid(f"this cannot be read: {error}"[:300]) from error
+
+
+def _check_right(asked: Asked) -> None:
+    if not asked.may_promote:
+        raise Denied("this token copies the registry, and is not good for taking its place (--may-promote)")
+
+
+def _is_url(text: str) -> bool:
+    return len(text) <= _LONGEST_TEXT and (
+        not text or (text.startswith(("http://", "https://")) and text.isprintable())
+    )
 
 
 def _on_the_wire(at: LogPosition) -> wire.Position:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
@@ -17,17 +18,19 @@ from registry.domain.replica import Upstream
 from registry.errors import ManifestBlobUnknown, RegistryError
 from registry.ports import Changes, MetadataReader
 from registry.ports.replication import ReplicaReader
-from replication import wire
+from replication import fork, wire
 from replication.client import CutOffError, ForkedError, RefusedError, UpstreamClient, UpstreamError, pause
 from replication.fetch import Fetcher
 from replication.snapshot import SnapshotTaker
 from replication.state import Entry, UnreadableError, needed_blobs, plan, targets
+from replication.upstreams import Upstreams
 
 log = structlog.get_logger(__name__)
 
 _MOST_EVENTS = 500
 _MOST_WAITING = 1000
 _PAGE = 1000
+_REST = 1.0  # seconds
 _REST_AFTER_REFUSAL = 30.0  # seconds: people have to do something first
 _ACK_EVERY = 1.0  # seconds
 _RESTS = 2.0  # times as long as the last look took
@@ -76,12 +79,17 @@ class Replica:
         shown: MetadataReader,
         changes: Changes,
         fetcher_of: FetcherOf,
+        others: Sequence[str] = (),
+        forks: Path | None = None,
     ) -> None:
-        """`fetcher_of`: makes the Fetcher that tells of each repository which has got a blob."""
+        """`fetcher_of`: makes the Fetcher that tells of each repository which has got a blob. `others`: addresses that
+        may have the log too. `forks`: the folder for what we have of a log that ended, as another node took over."""
         self._client = client
         self._reader = reader
         self._shown = shown
         self._changes = changes
+        self._upstreams = Upstreams(client, others)
+        self._forks = forks
         self._state, self._error = AWAY, ""
         self._unreadable: dict[str, str] = {}
         self._dirty: dict[str, None] = {}
@@ -118,25 +126,42 @@ class Replica:
         tries = 0
         while True:
             try:
-                await self._once()
+                await self._while_there_is_no_better()
                 tries = 0
-            except RefusedError as error:
-                self._is(REFUSED, error)
-                await asyncio.sleep(_REST_AFTER_REFUSAL)
-            except ForkedError as error:
-                self._is(FORKED, error)
-                await asyncio.sleep(_REST_AFTER_REFUSAL)
+            except (RefusedError, ForkedError) as error:
+                self._is(FORKED if isinstance(error, ForkedError) else REFUSED, error)
+                await asyncio.sleep(_REST if self._upstreams.are_several else _REST_AFTER_REFUSAL)
+                self._upstreams.turn()
             except (UpstreamError, RegistryError) as error:
                 if self._state != AWAY:
                     tries = 0
                 self._is(AWAY, error)
                 await pause(tries)
                 tries += 1
+                self._upstreams.turn()
 
     def _is(self, state: str, error: Exception | None = None) -> None:
         if error is not None and (state, str(error)) != (self._state, self._error):
             log.warning("the registry above cannot be followed", url=self._client.url, state=state, error=str(error))
         self._state, self._error = state, str(error or "")
+
+    async def _while_there_is_no_better(self) -> None:
+        """Follow one address until that fails, or another one has the log of a higher epoch."""
+        following = asyncio.create_task(self._once())
+        better = asyncio.create_task(self._upstreams.better(self._epoch))
+        try:
+            await asyncio.wait([following, better], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (following, better):
+                task.cancel()
+            await asyncio.wait([following, better])
+        for task in (better, following):
+            if not task.cancelled():
+                task.result()
+
+    async def _epoch(self) -> int:
+        upstream = await self._reader.upstream()
+        return upstream.epoch if upstream else 0
 
     async def _once(self) -> None:
         """Follow until the connection ends, after a snapshot where one is needed."""
@@ -156,7 +181,32 @@ class Replica:
             )
             self._is(SNAPSHOT)
             await taker.begin()
+        except ForkedError as error:
+            takeover = error.fork.takeover if error.fork else None
+            if takeover is None or not await self._goes_on_from(takeover):
+                raise
+            await self._keep_fork(takeover, upstream)
+            self._is(SNAPSHOT)
+            await taker.begin()
+            return
         raise UpstreamError(f"{self._client.url} ended the connection")
+
+    async def _goes_on_from(self, takeover: wire.Takeover) -> bool:
+        """Whether the log of the node that took over goes on from ours: else it is that of another registry."""
+        before = await self._reader.log_event(takeover.after)
+        return before is not None and before.chain.hex() == takeover.chain
+
+    async def _keep_fork(self, takeover: wire.Takeover, upstream: Upstream) -> None:
+        """What we have beyond the place where the other log went on is nobody's any more, and is kept as a file."""
+        log.warning(
+            "another node has taken the place of the master, from before where we are: a snapshot is taken",
+            epoch=takeover.number,
+            after=takeover.after,
+            serial=upstream.serial,
+        )
+        if self._forks is not None:
+            to = self._forks / fork.name_of(upstream.epoch, takeover.after)
+            await fork.keep(fork.events_after(self._reader, takeover.after), to)
 
     async def _keep(self, lines: AsyncGenerator[wire.Line], upstream: Upstream) -> None:
         """Store events as they come, all that have come together in one commit."""

@@ -28,6 +28,11 @@ class Asked(Protocol):
         ...
 
     @property
+    def may_promote(self) -> bool:
+        """Whether the slave may take the place of the master."""
+        ...
+
+    @property
     def address(self) -> str: ...
 
     def parameter(self, name: str) -> str:

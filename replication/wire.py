@@ -202,6 +202,54 @@ class State(Struct, frozen=True):
     last: str = ""
 
 
+class Epoch(Struct, frozen=True):
+    """Where a node's log is (GET epoch). `writes`: whether the node takes changes; `id`: of the epoch; `promotion`:
+    whether the epoch began as a slave took the place of its master; `serial`: the end of the log."""
+
+    number: int
+    id: str
+    serial: int
+    writes: bool
+    promotion: bool = False
+
+
+class HandOver(Struct, frozen=True):
+    """A master is to take nothing for so many seconds, as a slave is about to take its place (POST handover); 0: it
+    takes pushes again."""
+
+    seconds: float
+
+
+class Claim(Struct, frozen=True):
+    """A slave has taken the place of the master (POST claim): registry.domain.succession.Claim."""
+
+    number: int
+    id: str
+    after: int
+    chain: str
+    url: str
+
+
+class Takeover(Struct, frozen=True):
+    """In a Fork: the epoch after that of the slave began after the event `after`, with that chain, as another node took
+    the place of the master."""
+
+    after: int
+    chain: str
+    number: int
+    id: str
+
+
+class Fork(Struct, frozen=True):
+    """Why a slave cannot follow the log from where it is: the `detail` of the answer 409."""
+
+    after: int
+    in_common_at_most: int
+    head: int
+    epoch: int
+    takeover: Takeover | None = None
+
+
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Whole lines of a stream; what has no end at its end is left out. Raises Unreadable where one is too long."""
     rest = bytearray()
@@ -218,5 +266,6 @@ async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 yield line
 
 
-def encode_ack(ack: Ack) -> bytes:
-    return _encoder.encode(ack)
+def encode_one(body: Ack | HandOver | Claim) -> bytes:
+    """What a slave sends in the body of a request."""
+    return _encoder.encode(body)

@@ -259,6 +259,27 @@ class Slaves(Struct):
     slaves: list[Slave]
 
 
+class PromotionRequest(Struct):
+    """`graceful`: the master hands over first, and nothing is lost; `force`: even where the master lives. `url`: where
+    this node takes pushes from then on; "" for its public address."""
+
+    graceful: bool = False
+    force: bool = False
+    url: str = ""
+
+
+class PromotionResult(Struct):
+    """The epoch, a number and an id, that goes on after the event `after`. `lost_changes`: what this node had been told
+    of and did not have whole; `lost_in`: the repositories of that, some of them where they are many."""
+
+    epoch: int
+    id: str
+    after: int
+    url: str
+    lost_changes: int
+    lost_in: list[str]
+
+
 class WhoAmI(Struct):
     """`groups`: all that the caller is in."""
 

@@ -19,6 +19,7 @@ from registry.domain.changes import Detach
 from registry.domain.clock import system_clock
 from registry.errors import StartupError
 from registry.ports import Adopter, Audit, BlobStore, Changes
+from registry.processes.succession import NoSuccession
 from registry.services.leases import LocalLeases
 from registry.services.manifests import ManifestService
 from registry.services.push import PushService
@@ -141,7 +142,8 @@ async def administered(settings: Settings, directory: DataDirectory) -> AsyncIte
         keys = KeyRotation(access, reader, writer, system_clock, REFRESH_LIFETIME)
         replicas = ReplicaService(access, writer, system_clock)
         audit.start()
-        yield Administration(accounts, keys, replicas, SlaveService(NoSlaves(), SqlFeed(rows), system_clock)), audit
+        slaves = SlaveService(NoSlaves(), SqlFeed(rows), system_clock)
+        yield Administration(accounts, keys, replicas, slaves, NoSuccession()), audit
     finally:
         await audit.stop()
         await asyncio.shield(writer.stop())

@@ -97,6 +97,57 @@ def detach(config: Path | None, data: str | None) -> None:
 
 
 @replication.command()
+@click.option("--graceful", is_flag=True, help="The master hands over first, and nothing is lost.")
+@click.option("--force", is_flag=True, help="Even where the master lives: until it hears of this one, there are two.")
+@click.option("--url", default="", metavar="URL", help="Where this node takes pushes; else its public address.")
+@json_option
+@told_plainly
+@where_options
+def promote(where: Where, graceful: bool, force: bool, url: str, as_json: bool) -> None:
+    """Let this slave, which runs, take the place of its master."""
+    import msgspec
+
+    from registry.api.replication import PROMOTE
+    from registry.api.shapes import PromotionRequest
+
+    with where.client() as client:
+        done = client.call(PROMOTE, body=PromotionRequest(graceful, force, url)).body
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(done)).decode())
+        return
+    click.echo(f"This node is the master now: epoch {done.epoch} ({done.id}) goes on after event {done.after}.")
+    click.echo(f"Push to {done.url}")
+    if done.lost_changes:
+        names = ", ".join(done.lost_in)
+        click.echo(f"Not complete here, and gone: {done.lost_changes} changes, in {names}")
+    if not graceful:
+        click.echo("What the former master took after that event is not here; it can export it: export-fork")
+
+
+@replication.command("export-fork")
+@config_option
+@click.option("--data", metavar="DIR", help="The data of the former master.")
+@click.option("--to", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@told_plainly
+def export_fork(config: Path | None, data: str | None, to: Path) -> None:
+    """Write what this former master took and its successor never had to FILE.
+
+    One event a line, with the manifests, as slaves read them (docs/replication.md). A server may run.
+    """
+    import asyncio
+
+    from registry.commands.export_fork import exported
+    from registry.config import load
+
+    settings = load(config, {"data": data})
+    count = asyncio.run(exported(settings, to))
+    if count:
+        click.echo(f"{count} events are in {to}. Their layers are still here, until this node goes on as a slave.")
+    else:
+        click.echo("Nothing was lost: the other node has all that this one took.")
+
+
+@replication.command()
 @json_option
 @told_plainly
 @where_options

@@ -115,6 +115,7 @@ class Replica:
     name: str
     id: str
     created: float
+    may_promote: bool = False
 
 
 Record = Account | Group | Grant | PublicKey | Limit | Replica

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from registry.domain.events import JournalEvent
 from registry.domain.manifest import Manifest
 from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.succession import Standing
 from registry.domain.upload import Leftover, UploadSession
 
 
@@ -260,6 +261,35 @@ class Detach:
     """A slave becomes a registry of its own, with what it shows: all that it kept of the log above it goes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """A slave takes the place of the master: the log above it becomes its own, and goes on with an epoch of this `id`.
+
+    What it had been told of and does not show yet is taken back by further events, so that the log says what it shows.
+    `url`: where it takes pushes. Refused with RequestInvalid where it is no slave, or takes a snapshot just now.
+    """
+
+    id: str
+    url: str
+    former: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demote:
+    """A master becomes a slave: its own log becomes the one above it, to be gone on with there.
+
+    Nothing is `changed` where it is a slave already, or has no log that anybody could have followed.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class SetStanding:
+    """Nothing is `changed` where the standing is not `before` any more."""
+
+    before: Standing
+    after: Standing
+
+
 Change = (
     LinkBlob
     | MountBlob
@@ -287,6 +317,9 @@ Change = (
     | ShareBlob
     | NoteTransfer
     | Detach
+    | Promote
+    | Demote
+    | SetStanding
 )
 
 

@@ -79,7 +79,8 @@ class ProcessAccess:
         accounts = AccountService(self._access, parts.changes, parts.logins, system_clock)
         keys = KeyRotation(self._access, self._reader, parts.changes, system_clock, REFRESH_LIFETIME)
         replicas = ReplicaService(self._access, parts.changes, system_clock)
-        to = Administration(accounts, keys, replicas, SlaveService(parts.slaves, self._feed, system_clock))
+        slaves = SlaveService(parts.slaves, self._feed, system_clock)
+        to = Administration(accounts, keys, replicas, slaves, parts.succession)
         return ApiHandlers(OPERATIONS, to, Links(settings.public_url), settings.body_timeout).routes()
 
     def _token_routes(self, logins: Logins) -> list[Route]:

@@ -19,6 +19,7 @@ from registry.http.stored_blobs import StoredBlobs
 from registry.ports import Access
 from registry.ports.replication import FeedReader, StateReader
 from registry.ports.slaves import Slaves
+from registry.ports.succession import Succession
 from registry.storage.metadata.commits import CommitCounter
 from replication import wire
 from replication.feed import Feed
@@ -53,13 +54,15 @@ class ProcessFeed:
     def routes(
         self,
         slaves: Slaves,
+        succession: Succession,
         access: Access,
         blobs: StoredBlobs,
         trusted_proxies: Sequence[IPv4Network | IPv6Network],
         body_timeout: float,
     ) -> list[Route]:
         program = f"shoal {__version__}"
-        feed = Feed(self.reader, self._tail, self._streams, slaves, system_clock, program, wire.HEARTBEAT, self._states)
+        parts = self.reader, self._tail, self._streams, slaves, succession
+        feed = Feed(*parts, system_clock, program, wire.HEARTBEAT, self._states)
 
         def joined(route: FeedRoute) -> Route:
             async def handler(call: Call) -> web.StreamResponse:
@@ -89,7 +92,10 @@ class SlaveCall:
         self._body_timeout = body_timeout
         self._budget = budget
         self.request = call.request
-        self.name = call.visitor.replica.name if call.visitor.replica else ""
+        replica = call.visitor.replica
+        self.name = replica.name if replica else ""
+        # Where no token is needed, anybody may change anything.
+        self.may_promote = replica is None or replica.may_promote
         self.address = address
 
     def parameter(self, name: str) -> str:

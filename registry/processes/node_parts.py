@@ -8,12 +8,13 @@ from registry.auth.logins import Logins
 from registry.auth.people import People
 from registry.ports import Audit, Changes, Leases
 from registry.ports.slaves import Slaves
+from registry.ports.succession import Succession
 
 
 @dataclass(frozen=True, slots=True)
 class NodeParts:
     """The writer of changes, the leases of digests, the comparing of passwords, the issuers, the audit log, what slaves
-    report."""
+    report, and who writes the log."""
 
     changes: Changes
     leases: Leases
@@ -21,3 +22,4 @@ class NodeParts:
     people: People
     audit: Audit
     slaves: Slaves
+    succession: Succession

@@ -13,6 +13,7 @@ import structlog
 from registry.config import Settings
 from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
+from registry.domain.succession import Standing
 from registry.errors import RegistryError, StorageFailure
 from registry.http.blobs import BlobHandlers
 from registry.http.control import MOST_CONNECTIONS, ControlGate
@@ -20,7 +21,7 @@ from registry.http.discovery import DiscoveryHandlers
 from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
 from registry.http.manifests import ManifestHandlers
-from registry.http.read_only import read_only
+from registry.http.read_only import of_a_slave, read_only
 from registry.http.redirects import Redirects
 from registry.http.router import Call, Route
 from registry.http.server import Listener
@@ -69,18 +70,17 @@ _READY_WITHIN = 5.0  # seconds
 class Process:
     """What every serving process has: readers of the metadata, threads for files, logs and metrics."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, commits: CommitCounter) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, commits: CommitCounter, standing: Standing | None = None
+    ) -> None:
         keep_buffers()
         self.tls = tls_of(settings.tls)
         self.metrics = metrics
         self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
         self.database = database_of(settings)
-        rows = self.database.rows()
-        self.sql = SqlReader(rows)
-        # Postgres may have other nodes, whose commits are not counted here.
-        log_reader = SqlSlaveFeed(rows) if settings.replication.is_slave else SqlFeed(rows)
-        self.feed = ProcessFeed(log_reader, log_reader, None if settings.database.url else commits)
+        self._rows = self.database.rows()
+        self.sql = SqlReader(self._rows)
         freshness = self.database.freshness(self.sql, commits)
         self.reader = CachedReader(self.sql, freshness, _CACHE_BYTES)
         self.access = CurrentAccess(self.sql, freshness)
@@ -88,18 +88,35 @@ class Process:
         self.stores = stores_of(settings.storage, self.executor)
         self.soft_state = _soft_state(settings.redis.url)
         self.settings = settings
+        self.standing = standing or Standing()
+        self.feed = self._new_feed()
         self._former: list[Stores] = []
         self.access_log = AccessLog(settings.log.level, settings.log.format)
         self.configure(settings)
 
-    def configure(self, settings: Settings) -> None:
+    @property
+    def is_slave(self) -> bool:
+        """Whether it follows another log; one that has taken the place of its master does not, whatever settings
+        say."""
+        return self.settings.replication.is_slave and not self.standing.promoted
+
+    def _new_feed(self) -> ProcessFeed:
+        reader = SqlSlaveFeed(self._rows) if self.is_slave else SqlFeed(self._rows)
+        # Postgres may have other nodes, whose commits are not counted here.
+        return ProcessFeed(reader, reader, None if self.settings.database.url else self.commits)
+
+    def configure(self, settings: Settings, standing: Standing | None = None) -> None:
         """Take over the settings that can change while the process runs. Raises StartupError, and changes nothing."""
         before, now = self.settings.storage, settings.storage
         if (bucket(now), now.kind) != (bucket(before), before.kind):
             other = stores_of(now, self.executor)
             self._former.append(self.stores)  # requests that run go on with it
             self.stores = other
-        self.settings = settings
+        was_slave = self.is_slave
+        self.settings, self.standing = settings, standing or self.standing
+        if self.is_slave != was_slave:
+            self.feed.end()
+            self.feed = self._new_feed()
         if self.tls is not None:
             self.tls.look(finished=True)
         configure_logs(settings.log.level, settings.log.format)
@@ -156,12 +173,15 @@ class Process:
         return self._allowed(routes)
 
     def _allowed(self, routes: list[Route]) -> list[Route]:
-        asked = self.settings.replication
-        return read_only(routes, asked.master) if asked.is_slave else routes
+        if self.is_slave:
+            return read_only(routes, of_a_slave(self.settings.replication.master))
+        refusal = self.standing.refusal(system_clock()) if self.standing.is_former else None
+        return read_only(routes, refusal) if refusal is not None else routes
 
     def _feed_routes(self, parts: NodeParts) -> list[Route]:
         server, blobs = self.settings.server, StoredBlobs(self.reader, self.blobs)
-        return self.feed.routes(parts.slaves, self.access, blobs, server.trusted_proxies, server.body_timeout)
+        waiting = server.trusted_proxies, server.body_timeout
+        return self.feed.routes(parts.slaves, parts.succession, self.access, blobs, *waiting)
 
     @contextmanager
     def _uploading(self, call: Call) -> Iterator[None]:
@@ -202,6 +222,10 @@ class Process:
     async def is_open(self) -> bool:
         """Whether everybody who can connect may do everything: there are no accounts, and nobody who could log in."""
         return (await self.access.table()).is_empty and not self._process_access.is_closed
+
+    def log_of_its_own(self) -> SqlFeed:
+        """The log that this node writes, or wrote."""
+        return SqlFeed(self._rows)
 
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]

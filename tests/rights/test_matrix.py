@@ -46,7 +46,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Route]]:
     folder: Path = tmp_path_factory.mktemp("table")
     process = Process(Settings(data=folder), Metrics(folder, "test"), CommitCounter.create())
     nothing = cast("Any", None)  # no handler runs
-    yield process.routes(NodeParts(nothing, nothing, nothing, nothing, nothing, nothing))
+    yield process.routes(NodeParts(nothing, nothing, nothing, nothing, nothing, nothing, nothing))
     process.metrics.close()
     process.executor.shutdown()
 

@@ -79,9 +79,10 @@ class CurrentAccess:
 
     async def _catch_up(self, head: Head) -> None:
         serial = head[0]
-        if serial <= self._serial:
+        if serial == self._serial:
             return
-        if self._serial < 0 or serial - self._serial > _EVENTS_A_LOOK:
+        # A node that has taken the place of its master goes on with another log, which may be shorter.
+        if not 0 <= self._serial < serial <= self._serial + _EVENTS_A_LOOK:
             table = AccessTable()
             for kind, _, value in await self._reader.records():
                 table.put(decode(kind, value))

@@ -14,6 +14,7 @@ from registry.domain.changes import (
     DeleteBlob,
     DeleteManifest,
     DeleteTag,
+    Demote,
     Detach,
     EndUpload,
     ForgetGarbage,
@@ -30,15 +31,17 @@ from registry.domain.changes import (
     NoteTransfer,
     Outcome,
     PlanObject,
+    Promote,
     PutManifest,
     SaveUpload,
     SetRecord,
+    SetStanding,
     ShareBlob,
     Show,
 )
 from registry.domain.upload import Leftover, object_remains
 from registry.errors import BlobInUse, BlobUnknown
-from registry.storage.metadata import access, limits, manifests, replica, sessions
+from registry.storage.metadata import access, limits, manifests, replica, sessions, succession
 from registry.storage.metadata import statements as sql
 
 
@@ -94,6 +97,12 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
             return replica.note_transfer(connection, change)
         case Detach():
             return replica.detach(connection)
+        case Promote():
+            return succession.promote(connection, change, now)
+        case Demote():
+            return succession.demote(connection)
+        case SetStanding():
+            return succession.set_standing(connection, change)
         case Show():
             return manifests.show(connection, change, now)
         case CopyBlob():

@@ -10,12 +10,14 @@ from sqlalchemy import Select, bindparam, select
 from registry.domain.access import REPLICA
 from registry.domain.events import JournalEvent
 from registry.domain.replica import Upstream
+from registry.domain.succession import Standing
 from registry.errors import StorageFailure, Unavailable
 from registry.ports.replication import LogPosition, SnapshotManifest
 from registry.storage.metadata import access, journal, replica, statements
 from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.schema import head, manifests, repositories, tags
 from registry.storage.metadata.schema import journal as events
+from registry.storage.metadata.succession import STANDING
 
 _PAGE_BYTES = 4 * 1024 * 1024
 _MANIFESTS_AT_ONCE = 500
@@ -49,6 +51,13 @@ class SqlFeed:
         if row is None:
             raise StorageFailure("the database has no head of its journal")
         return LogPosition(row.serial, row.epoch, row.chain)
+
+    async def standing(self) -> Standing:
+        """Who writes the log."""
+        return Standing.of(await self._rows.scalar(STANDING, {}))
+
+    async def writes(self) -> bool:
+        return not (await self.standing()).is_former
 
     async def snapshot_position(self) -> LogPosition:
         return await self.log_position()
@@ -120,6 +129,9 @@ class SqlSlaveFeed(SqlFeed):
     async def log_position(self) -> LogPosition:
         upstream = await self._upstream()
         return LogPosition(upstream.serial, upstream.epoch, bytes.fromhex(upstream.chain))
+
+    async def writes(self) -> bool:
+        return False
 
     async def snapshot_position(self) -> LogPosition:
         first = await self._rows.scalar(replica.FIRST_WAITING, {})

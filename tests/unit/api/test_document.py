@@ -18,6 +18,7 @@ from registry.http.auditing import NoAudit
 from registry.http.router import Route
 from registry.processes.access import ProcessAccess
 from registry.processes.node_parts import NodeParts
+from registry.processes.succession import NoSuccession
 from registry.services.leases import LocalLeases
 from replication.slaves import NoSlaves
 from tests.unit.auth.nodes import Node
@@ -30,7 +31,7 @@ async def routes() -> list[Route]:
     node = Node()
     logins = NodeLogins(node.access, node.passwords, (), node.clock)
     people = NodePeople((), node.access)
-    parts = NodeParts(node.metadata, LocalLeases(), logins, people, NoAudit(), NoSlaves())
+    parts = NodeParts(node.metadata, LocalLeases(), logins, people, NoAudit(), NoSlaves(), NoSuccession())
     nothing = cast("Any", None)  # no handler runs
     served = ProcessAccess(Settings(), node.access, node.metadata, nothing, None).routes(parts)
     return [route for route in served if route.template.startswith(BASE)]

@@ -28,6 +28,9 @@ class MemoryLog:
         last = self.known[-1] if self.known else None
         return LogPosition(last.serial, last.epoch, last.chain) if last else LogPosition(0, 1, CHAIN_START)
 
+    async def writes(self) -> bool:
+        return True
+
     async def snapshot_position(self) -> LogPosition:
         return await self.log_position()
 
