@@ -134,7 +134,7 @@ async def worker_of(changes: Changes, leases: LocalLeases) -> AsyncIterator[Remo
     ours, theirs = socket.socketpair()
     node_reader, node_writer = await asyncio.open_connection(sock=ours)
     worker_reader, worker_writer = await asyncio.open_connection(sock=theirs)
-    remote = RemoteNode(worker_reader, worker_writer, lambda _settings: None)
+    remote = RemoteNode(worker_reader, worker_writer, lambda _settings, _standing: None)
     parts = NodeParts(changes, leases, Nobody(), Nobody(), NoAudit(), HeardSlaves(ManualClock()), NoSuccession())
     tasks = [
         asyncio.create_task(WorkerSession(node_reader, node_writer, parts, leases).run()),

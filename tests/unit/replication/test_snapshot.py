@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from registry.domain.changes import Change, KeepSnapshot, Outcome
+from registry.domain.events import JournalEvent
 from registry.domain.replica import Pending, Transfer, Upstream
 from registry.ports.replication import Waiting
 from replication import wire
@@ -34,6 +35,12 @@ class Empty:
         return []
 
     async def pending(self, repository: str, after: int, limit: int) -> list[Pending]:
+        return []
+
+    async def log_event(self, serial: int) -> JournalEvent | None:
+        return None
+
+    async def log_events(self, after: int, limit: int) -> list[JournalEvent]:
         return []
 
     async def waiting(self) -> Waiting:
