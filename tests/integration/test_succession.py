@@ -158,7 +158,6 @@ def test_what_was_not_complete_is_told_and_taken_back(start_shoal: StartShoal, s
         wait_until(lambda: "other/app:v1" in tags_of(slave.url), "the slave has it")
         wait_until_same(master.url, third.url)
         master.kill()
-        proxy.refuse()
         done = promote(slave)
         assert (done["lost_changes"], done["lost_in"]) == (2, ["team/app"])
     assert tags_of(slave.url)["team/app:v1"] == old.digest
