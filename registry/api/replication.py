@@ -23,7 +23,7 @@ async def _list_tokens(to: Administration, asked: Asked) -> Answer[ReplicationTo
 
 async def _create_token(to: Administration, asked: Asked) -> Answer[ReplicationTokenSecret]:
     body: NewReplica = asked.body
-    replica, token = await to.replicas.create(body.name)
+    replica, token = await to.replicas.create(body.name, body.repositories, may_promote=body.may_promote)
     return Answer(ReplicationTokenSecret(replica.name, token))
 
 
@@ -62,7 +62,7 @@ CREATE_TOKEN = Operation(
     "POST",
     "/replication/tokens",
     "admin",
-    "A token with which a slave may copy everything, and do nothing else; it is shown this once",
+    "A token with which a slave may copy everything, or some repositories; it is shown this once",
     _create_token,
     ReplicationTokenSecret,
     NewReplica,

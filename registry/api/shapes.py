@@ -89,7 +89,12 @@ class Rotation(_Body):
 
 
 class NewReplica(_Body):
+    """`repositories`: patterns of what it may copy; none for everything. `may_promote`: it may put a slave in the
+    master's place."""
+
     name: NameText
+    repositories: Annotated[list[PatternText], Meta(max_length=100)] = []
+    may_promote: bool = False
 
 
 class User(Struct):
@@ -194,14 +199,16 @@ class SigningKeys(Struct):
 
 
 class ReplicationToken(Struct):
-    """`name`: the slave's."""
+    """`name`: the slave's. `repositories`: patterns of what it may copy; none for everything."""
 
     name: str
     created: datetime
+    repositories: list[str]
+    may_promote: bool
 
     @classmethod
     def of(cls, replica: access.Replica) -> ReplicationToken:
-        return cls(replica.name, _time(replica.created))
+        return cls(replica.name, _time(replica.created), list(replica.repositories), replica.may_promote)
 
 
 class ReplicationTokens(Struct):

@@ -23,14 +23,16 @@ def token() -> None:
 
 @token.command()
 @click.argument("name")
+@click.option("--repo", "patterns", multiple=True, metavar="PATTERN", help="What it may copy (team/**); repeatable.")
+@click.option("--may-promote", is_flag=True, help="It may put a slave in the master's place.")
 @json_option
 @told_plainly
 @where_options
-def create(where: Where, name: str, as_json: bool) -> None:
+def create(where: Where, name: str, patterns: tuple[str, ...], may_promote: bool, as_json: bool) -> None:
     """Print a token for the slave NAME, which cannot be seen again.
 
-    Whoever has it can copy all repositories and all accounts with the hashes of their passwords; it is good for nothing
-    else.
+    Whoever has it can copy all repositories and all accounts with the hashes of their passwords; with --repo those that
+    fit, and the accounts that are granted something of them.
     """
     import msgspec
 
@@ -38,11 +40,12 @@ def create(where: Where, name: str, as_json: bool) -> None:
     from registry.api.shapes import NewReplica
 
     with where.client() as client:
-        made = client.call(CREATE_TOKEN, body=NewReplica(name)).body
+        made = client.call(CREATE_TOKEN, body=NewReplica(name, list(patterns), may_promote)).body
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(made)).decode())
         return
-    click.echo(f"{made.name} can copy this registry. Its token is shown this once:", err=True)
+    what = ", ".join(patterns) or "this registry"
+    click.echo(f"{made.name} can copy {what}. Its token is shown this once:", err=True)
     click.echo(made.token)
 
 
@@ -58,7 +61,11 @@ def list_tokens(where: Where, as_json: bool) -> None:
 
     with where.client() as client:
         found = [made for page in pages(client, LIST_TOKENS) for made in page.tokens]
-    show(("slave", "since"), [(made.name, day(made.created)) for made in found], found, as_json=as_json)
+    rows = [
+        (made.name, " ".join(made.repositories) or "all", "yes" if made.may_promote else "no", day(made.created))
+        for made in found
+    ]
+    show(("slave", "repositories", "may promote", "since"), rows, found, as_json=as_json)
 
 
 @token.command()

@@ -121,7 +121,7 @@ class AccessGate:
         kind, _, credentials = call.request.headers.get("Authorization", "").partition(" ")
         match kind.lower():
             case "bearer" if is_replication_token(credentials):
-                return await self._replica(credentials.strip(), call, route, table)
+                return self._replica(credentials.strip(), call, route, table)
             case "bearer":
                 return self._bearer(credentials.strip(), table)
             case "basic":
@@ -137,13 +137,13 @@ class AccessGate:
                 return session or Visitor(self._certified(call, table), table)
         raise Unauthorized("an unknown kind of authorization: use Bearer or Basic")
 
-    async def _replica(self, token: str, call: Call, route: Route, table: AccessTable) -> Visitor:
+    def _replica(self, token: str, call: Call, route: Route, table: AccessTable) -> Visitor:
         """Raises Unauthorized, Denied, TooManyRequests."""
         call.actor = UNKNOWN
         if route.right != "replicate":
             raise Unauthorized("a replication token is good for replication alone")
         self._addresses.check_private(call.request, "replication tokens")
-        replica = await self._replicas.check(token, table, self._addresses.client(call.request))
+        replica = self._replicas.check(token, table, self._addresses.client(call.request))
         # A name that no account can have: it stands for nobody in any grant.
         return Visitor(Principal(f"replica:{replica.name}"), table, replica=replica)
 

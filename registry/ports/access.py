@@ -23,10 +23,6 @@ class AccessReader(Protocol):
         """What signs where the public key of that id verifies, as PEM."""
         ...
 
-    async def replica_hash(self, name: str) -> str | None:
-        """The hash of the replication token of that slave (registry.auth.replicas)."""
-        ...
-
 
 class Access(Protocol):
     """All records, as new as the last change that was acknowledged before the call."""

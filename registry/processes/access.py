@@ -48,7 +48,7 @@ class ProcessAccess:
         self._reader = reader
         self._feed = feed
         self._tokens = Tokens(settings.auth.service)
-        self._replicas = ReplicaTokens(reader, system_clock)
+        self._replicas = ReplicaTokens(system_clock)
         self._keys = KeyRing(reader)
         asked = settings.limits
         most = MostRequests(asked.account_rate, asked.address_rate, asked.burst, asked.uploads)

@@ -10,6 +10,7 @@ from aiohttp import web
 from registry import __version__
 from registry.domain.clock import system_clock
 from registry.domain.digest import Digest
+from registry.errors import Denied
 from registry.http import receive
 from registry.http.auditing import REPLICATION
 from registry.http.dispatch import add_headers
@@ -66,6 +67,8 @@ class ProcessFeed:
 
         def joined(route: FeedRoute) -> Route:
             async def handler(call: Call) -> web.StreamResponse:
+                if call.visitor.replica is not None and call.visitor.replica.repositories:
+                    raise Denied("a token for some repositories is not served yet")
                 address = client_address(call.request, trusted_proxies)
                 return await route.handler(SlaveCall(call, address, access, blobs, body_timeout, self._budget))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from registry.domain import events
-from registry.domain.access import ACCOUNT, AccessTable, check_change, decode
+from registry.domain.access import ACCOUNT, REPLICA, AccessTable, check_change, decode
 from registry.domain.changes import Outcome, SetRecord
 from registry.ports import AccessReader
 from registry.storage.metadata import journal
@@ -22,6 +22,12 @@ _ACCOUNTS = select(access_records.c.value).where(access_records.c.kind == ACCOUN
 # A program of the schema before would let everybody in.
 _CLOSE_TO_OLD_PROGRAMS = (
     update(properties).where(properties.c.name == "schema_needs", properties.c.value == "2").values(value="3")
+)
+# One of before would not know what is in the record, and could read no record at all.
+_CLOSE_TO_THOSE_BEFORE_HASHES = (
+    update(properties)
+    .where(properties.c.name == "schema_needs", properties.c.value.in_(("2", "3", "4")))
+    .values(value="5")
 )
 
 ALL = select(access_records.c.kind, access_records.c.key, access_records.c.value).order_by(
@@ -58,6 +64,8 @@ def put_record(connection: Connection, kind: str, key: str, value: str, private:
         connection.execute(_ADD, {"kind": kind, "key": key, "value": value, "private": private})
     if kind == ACCOUNT:
         connection.execute(_CLOSE_TO_OLD_PROGRAMS)
+    if kind == REPLICA:
+        connection.execute(_CLOSE_TO_THOSE_BEFORE_HASHES)
     journal.append(connection, now, f"{events.AUTH}{kind}", "", {"key": key, "value": value})
     return Outcome()
 

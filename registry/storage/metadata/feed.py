@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, select
 
-from registry.domain.access import REPLICA
 from registry.domain.events import JournalEvent
 from registry.domain.replica import Upstream
 from registry.domain.succession import Standing
@@ -82,9 +81,8 @@ class SqlFeed:
         return found
 
     async def records(self) -> Sequence[tuple[str, str, str]]:
-        """All but which slaves may copy from here: that is for the node alone whose slaves they are."""
         rows = await self._rows.all(access.ALL, {})
-        return [(row.kind, row.key, row.value) for row in rows if row.kind != REPLICA]
+        return [(row.kind, row.key, row.value) for row in rows]
 
     async def repositories(self, after: str, limit: int) -> Sequence[str]:
         rows = await self._rows.all(statements.REPOSITORIES, {"after": after, "limit": limit})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.sql import Select
 
-from registry.domain.access import KEY, REPLICA
+from registry.domain.access import KEY
 from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
 from registry.domain.events import AUTH, JournalEvent, record_of
@@ -131,10 +131,6 @@ class SqlReader:
 
     async def private_key(self, key_id: str) -> str | None:
         found: str | None = await self._rows.scalar(access.PRIVATE, {"k": KEY, "name": key_id})
-        return found
-
-    async def replica_hash(self, name: str) -> str | None:
-        found: str | None = await self._rows.scalar(access.PRIVATE, {"k": REPLICA, "name": name})
         return found
 
     async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:

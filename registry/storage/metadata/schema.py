@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # The lowest version whose programs still work with this schema (registry.storage.migrations says how to keep that low).
 SCHEMA_NEEDS = 2
 
