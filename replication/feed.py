@@ -13,12 +13,12 @@ from aiohttp import web
 from registry.domain.clock import Clock
 from registry.domain.digest import Digest
 from registry.domain.succession import Claim
-from registry.errors import Denied, RequestInvalid, StorageFailure
+from registry.errors import RequestInvalid, StorageFailure
 from registry.ports.replication import FeedReader, LogPosition
 from registry.ports.slaves import SlaveReport, Slaves
 from registry.ports.succession import Succession
 from replication import position, wire
-from replication.routes import REPLICATE, Asked, FeedRoute, Handler
+from replication.routes import PROMOTE, REPLICATE, Asked, FeedRoute, Handler
 from replication.states import States
 from replication.streams import LineStream, Streams
 from replication.tail import EVENTS_AT_ONCE, EncodedEvent, Tail, encoded
@@ -66,8 +66,8 @@ class Feed:
             FeedRoute("blob", "GET", f"{wire.BASE}/blobs/{{digest}}", REPLICATE, self.blob),
             FeedRoute("ack", "POST", f"{wire.BASE}/ack", REPLICATE, self.ack),
             FeedRoute("epoch", "GET", f"{wire.BASE}/epoch", REPLICATE, self.epoch),
-            FeedRoute("handover", "POST", f"{wire.BASE}/handover", REPLICATE, self.handover),
-            FeedRoute("claim", "POST", f"{wire.BASE}/claim", REPLICATE, self.claim),
+            FeedRoute("handover", "POST", f"{wire.BASE}/handover", PROMOTE, self.handover),
+            FeedRoute("claim", "POST", f"{wire.BASE}/claim", PROMOTE, self.claim),
         ]
         if self._states is not None:
             found.append(FeedRoute("state", "GET", f"{wire.BASE}/state", REPLICATE, self._state_of(self._states)))
@@ -162,8 +162,7 @@ class Feed:
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
     async def handover(self, asked: Asked) -> web.StreamResponse:
-        """Take nothing for a while; the end of the log after that. Raises Denied, RequestInvalid."""
-        _check_right(asked)
+        """Take nothing for a while; the end of the log after that. Raises RequestInvalid."""
         seconds = (await _read(asked, wire.HandOver)).seconds
         if not 0 <= seconds <= _LONGEST_HANDOVER:
             raise RequestInvalid(f"a handover takes {_LONGEST_HANDOVER:.0f} seconds at the most")
@@ -172,8 +171,7 @@ class Feed:
         return web.Response(body=found, content_type="application/json")
 
     async def claim(self, asked: Asked) -> web.StreamResponse:
-        """A slave has taken the place of this node. Raises Denied, RequestInvalid, SucceededAlready."""
-        _check_right(asked)
+        """A slave has taken the place of this node. Raises RequestInvalid, SucceededAlready."""
         claim = await _read(asked, wire.Claim)
         if not (0 < claim.number <= _LARGEST and 0 <= claim.after <= _LARGEST and _is_url(claim.url)):
             raise RequestInvalid("this is no claim of a node that took over")
@@ -201,11 +199,6 @@ async def _read(asked: Asked, kind: type[T]) -> T:
         return msgspec.json.decode(await asked.body(), type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RequestInvalid(f"this cannot be read: {error}"[:300]) from error
-
-
-def _check_right(asked: Asked) -> None:
-    if not asked.may_promote:
-        raise Denied("this token copies the registry, and is not good for taking its place (--may-promote)")
 
 
 def _is_url(text: str) -> bool:

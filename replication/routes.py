@@ -13,7 +13,7 @@ from aiohttp import web
 
 from registry.domain.digest import Digest
 
-REPLICATE = "replicate"
+REPLICATE, PROMOTE = "replicate", "promote"
 
 
 class Asked(Protocol):
@@ -25,11 +25,6 @@ class Asked(Protocol):
     @property
     def name(self) -> str:
         """Of the token that was shown; "" where none is needed."""
-        ...
-
-    @property
-    def may_promote(self) -> bool:
-        """Whether the slave may take the place of the master."""
         ...
 
     @property

@@ -41,7 +41,9 @@ class Call:
     https: bool = False
 
 
-RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "replicate", "session", "known", "none"})
+RIGHTS_OF_ROUTES = frozenset(
+    {"pull", "push", "delete", "catalog", "admin", "replicate", "promote", "session", "known", "none"}
+)
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -51,10 +53,10 @@ class Route:
     """`template` has {name}, which spans slashes, and other {parameters}, which do not.
 
     `right` is what a caller needs: pull, push or delete on the repository that `template` names; catalog, admin; to be
-    a slave (replicate); to have logged in with a browser (session); to be known; or none. `outlives_token`: a request
-    of an upload goes on though the token's time is over. `takes_session`: where nothing else says who asks, the
-    session of a browser does. `is_page`: people see it, errors too. `is_of_the_node`: what it changes is no content,
-    so a node that takes none does it too.
+    a slave (replicate), or one that takes its place (promote); to have logged in with a browser (session); to be
+    known; or none. `outlives_token`: a request of an upload goes on though the token's time is over. `takes_session`:
+    where nothing else says who asks, the session of a browser does. `is_page`: people see it, errors too.
+    `is_of_the_node`: what it changes is no content, so a node that takes none does it too.
     """
 
     method: str

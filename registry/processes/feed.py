@@ -95,10 +95,7 @@ class SlaveCall:
         self._body_timeout = body_timeout
         self._budget = budget
         self.request = call.request
-        replica = call.visitor.replica
-        self.name = replica.name if replica else ""
-        # Where no token is needed, anybody may change anything.
-        self.may_promote = replica is None or replica.may_promote
+        self.name = call.visitor.replica.name if call.visitor.replica else ""
         self.address = address
 
     def parameter(self, name: str) -> str:

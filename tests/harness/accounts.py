@@ -68,10 +68,11 @@ def with_accounts(
     robots: Mapping[str, float | None] | None = None,
     disabled: Iterable[str] = (),
     replicas: Iterable[str] = (),
+    heirs: Iterable[str] = (),
     url: str = "",
 ) -> dict[str, str]:
     """Makes an administrator ADMIN and these `users`, each with password_of its name; returns the secrets of `robots`
-    and the tokens of `replicas`.
+    and the tokens of `replicas`, and of `heirs`, which may promote.
 
     `robots`: seconds that they live, by name. `url`: of the database, where it is not in the data directory.
     """
@@ -85,8 +86,8 @@ def with_accounts(
                 await node.accounts.add_user(name, password_of(name), is_admin=False)
             for name, lifetime in (robots or {}).items():
                 _, secrets[name] = await node.accounts.create_robot(name, [], lifetime)
-            for name in replicas:
-                _, secrets[name] = await node.replicas.create(name)
+            for name, may_promote in (*((name, False) for name in replicas), *((name, True) for name in heirs)):
+                _, secrets[name] = await node.replicas.create(name, may_promote=may_promote)
             for group, members in (groups or {}).items():
                 for member in members:
                     await node.accounts.set_member(group, member, is_member=True)
