@@ -58,6 +58,7 @@ def main() -> None:
 @click.option("--role", metavar="master|slave", help="Take pushes, or copy what a master has and serve pulls alone.")
 @click.option("--master", metavar="URL", help="The registry that a slave copies; it may be a slave itself.")
 @click.option("--token-file", metavar="FILE", help="What `shoal replication token create` printed at the master.")
+@click.option("--repo", "patterns", metavar="PATTERN", multiple=True, help="What a slave copies (team/**); repeatable.")
 @told_plainly
 def serve(
     config: Path | None,
@@ -68,6 +69,7 @@ def serve(
     role: str | None,
     master: str | None,
     token_file: str | None,
+    patterns: tuple[str, ...],
 ) -> None:
     """Run the registry until it is told to stop.
 
@@ -84,6 +86,7 @@ def serve(
         "replication.role": role,
         "replication.master": master,
         "replication.token_file": token_file,
+        "replication.repositories": ",".join(patterns) or None,
     }
     reload = functools.partial(load, config, flags)
     settings = reload()

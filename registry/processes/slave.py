@@ -28,7 +28,7 @@ class SlaveNode:
         """Raises StartupError where a file that is named cannot be used."""
         asked, self._rows = process.settings.replication, process.database.rows()
         reader = SqlReplicaReader(self._rows, process.sql)
-        self._client = UpstreamClient(asked.master, _token(asked), asked.ca_file)
+        self._client = UpstreamClient(asked.master, _token(asked), asked.ca_file, asked.repositories)
         parts = Parts(reader, process.reader, process.blobs, process.uploads(changes), changes, leases)
         self._replica = Replica(
             self._client,
