@@ -53,7 +53,7 @@ class Guarded:
             client.push_image(repository, image, tag)
         return image
 
-    def stream(self, path: str, name: str = "some", **query: object) -> Stream:
+    def stream(self, path: str, name: str = "some", **query: str) -> Stream:
         return Stream(self.server.host, path, query, self.tokens[name])
 
     def get(self, path: str, name: str = "some") -> requests.Response:
@@ -65,7 +65,7 @@ class Guarded:
         with self.stream("snapshot", name) as stream:
             return stream.hello().cursor
 
-    def snapshot(self, **query: object) -> tuple[wire.Hello, list[wire.Line], bytes]:
+    def snapshot(self, **query: str) -> tuple[wire.Hello, list[wire.Line], bytes]:
         with self.stream("snapshot", **query) as stream:
             hello = stream.hello()
             return hello, list(stream), stream.raw
