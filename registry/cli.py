@@ -61,6 +61,7 @@ def main() -> None:
     "--or-master", metavar="URL", multiple=True, help="Another address that may have the same log; may be given again."
 )
 @click.option("--token-file", metavar="FILE", help="What `shoal replication token create` printed at the master.")
+@click.option("--repo", "patterns", metavar="PATTERN", multiple=True, help="What a slave copies (team/**); repeatable.")
 @told_plainly
 def serve(
     config: Path | None,
@@ -72,6 +73,7 @@ def serve(
     master: str | None,
     or_master: tuple[str, ...],
     token_file: str | None,
+    patterns: tuple[str, ...],
 ) -> None:
     """Run the registry until it is told to stop.
 
@@ -89,6 +91,7 @@ def serve(
         "replication.master": master,
         "replication.others": list(or_master) or None,
         "replication.token_file": token_file,
+        "replication.repositories": ",".join(patterns) or None,
     }
     reload = functools.partial(load, config, flags)
     settings = reload()

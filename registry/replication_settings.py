@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from registry.domain.patterns import parse_pattern
+from registry.errors import AccessInvalid
 from registry.setting_types import Secret, Section
 from registry.values import Address
 
@@ -25,12 +27,23 @@ def _master(text: str) -> str:
     return text.rstrip("/")
 
 
+def _patterns(value: object) -> tuple[str, ...]:
+    """A list of patterns, or a text with commas between them."""
+    found = value.split(",") if isinstance(value, str) else value
+    if not isinstance(found, list | tuple) or not all(isinstance(pattern, str) for pattern in found):
+        raise ValueError("expected patterns of repositories, such as team/**")
+    try:
+        return tuple(parse_pattern(pattern.strip()) for pattern in found if pattern.strip())
+    except AccessInvalid as error:
+        raise ValueError(error.message) from None
+
+
 class ReplicationSettings(Section):
     """Whether this registry takes pushes (a master), or copies what another one has (a slave of `master`).
 
     `token`, or the first line of `token_file`: what `shoal replication token create` printed there. `transfers`: blobs
-    that are fetched at the same time. `others`: further addresses that may have the same log, of slaves and of whoever
-    takes the place of the master.
+    that are fetched at the same time. `repositories`: patterns of what it copies; none for all that it may. `others`:
+    further addresses that may have the same log, of slaves and of whoever takes the place of the master.
     """
 
     role: Literal["master", "slave"] = "master"
@@ -39,6 +52,7 @@ class ReplicationSettings(Section):
     token: Secret = SecretStr("")
     token_file: str = ""
     ca_file: str = ""
+    repositories: Annotated[tuple[str, ...], BeforeValidator(_patterns), Field(max_length=20)] = ()
     transfers: Annotated[int, Field(ge=1, le=64)] = 4
 
     @property
@@ -49,6 +63,8 @@ class ReplicationSettings(Section):
 def problems(settings: ReplicationSettings) -> Iterator[str]:
     """One line for each setting that does not go with another one."""
     if not settings.is_slave:
+        if settings.repositories:
+            yield "replication.repositories: only a slave copies some of the repositories"
         if settings.master or settings.others:
             yield 'replication.master: only a slave has one; set replication.role = "slave" (--role slave) too'
         return

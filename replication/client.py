@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -64,8 +64,12 @@ _MEANING: Mapping[int, type[UpstreamError]] = {
 class UpstreamClient:
     """Close it. Every method raises UpstreamError."""
 
-    def __init__(self, url: str, token: str = "", ca_file: str = "") -> None:
-        """Asks nobody yet. Raises StartupError where `ca_file` cannot be used."""
+    def __init__(self, url: str, token: str = "", ca_file: str = "", repositories: Sequence[str] = ()) -> None:
+        """Asks nobody yet; later for `repositories` alone, where there are such patterns.
+
+        Raises StartupError where `ca_file` cannot be used.
+        """
+        self.repositories = tuple(repositories)
         self.url = url.rstrip("/")
         self._token = token
         self._trust = _trust(ca_file)
@@ -77,11 +81,15 @@ class UpstreamClient:
 
     def log(self, at: Upstream) -> AsyncGenerator[Line]:
         """Hello, then the events after a position and Heartbeats, for as long as the connection lives."""
-        return self._lines("log", {"after": str(at.serial), "epoch": str(at.epoch), "chain": at.chain})
+        known = {"after": str(at.serial), "epoch": str(at.epoch), "chain": at.chain}
+        return self._lines("log", {"cursor": at.cursor} if at.cursor else known)
 
-    def snapshot(self, after: str) -> AsyncGenerator[Line]:
-        """Everything, or, where a snapshot broke off, what comes after the repository `after`."""
-        return self._lines("snapshot", {"after": after} if after else {})
+    def snapshot(self, after: str, cursor: str = "") -> AsyncGenerator[Line]:
+        """Everything, or, where a snapshot broke off, what comes after the repository `after`.
+
+        `cursor`: that of the beginning of the snapshot, of a slave of some repositories.
+        """
+        return self._lines("snapshot", {name: text for name, text in (("after", after), ("cursor", cursor)) if text})
 
     async def blob(self, digest: str, start: int) -> AsyncGenerator[bytes]:
         """The bytes from `start` to the end of a blob."""
@@ -95,7 +103,7 @@ class UpstreamClient:
                     yield wanted
 
     async def ack(self, ack: Ack) -> None:
-        async with self._asked("POST", "ack", content=wire.encode_one(ack)):
+        async with self._asked("POST", "ack", self._limits(), content=wire.encode_one(ack)):
             pass
 
     async def epoch(self, url: str = "") -> Epoch:
@@ -114,21 +122,26 @@ class UpstreamClient:
             pass
 
     async def _lines(self, path: str, query: Mapping[str, str]) -> AsyncGenerator[Line]:
-        async with self._asked("GET", path, query) as response:
+        async with self._asked("GET", path, [*query.items(), *self._limits()]) as response:
             async for line in wire.lines(response.content.iter_any()):
                 try:
                     read = wire.decode(line)
                 except Unreadable as error:
                     raise UpstreamError(f"{self.url} sends what is no line of the protocol: {error}") from error
+                if isinstance(read, wire.Hello) and self.repositories and not read.cursor:
+                    raise UpstreamError(f"{self.url} would send all repositories: it knows no slaves of some of them")
                 if read is not None:
                     yield read
+
+    def _limits(self) -> list[tuple[str, str]]:
+        return [("repo", pattern) for pattern in self.repositories]
 
     @asynccontextmanager
     async def _asked(
         self,
         method: str,
         path: str,
-        query: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | Sequence[tuple[str, str]] | None = None,
         headers: Mapping[str, str] | None = None,
         content: bytes | None = None,
         at: str = "",

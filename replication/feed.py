@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
@@ -13,18 +12,18 @@ from aiohttp import web
 from registry.domain.clock import Clock
 from registry.domain.digest import Digest
 from registry.domain.succession import Claim
-from registry.errors import RequestInvalid, StorageFailure
+from registry.errors import LogCutOff, RequestInvalid, StorageFailure
 from registry.ports.replication import FeedReader, LogPosition
 from registry.ports.slaves import SlaveReport, Slaves
 from registry.ports.succession import Succession
-from replication import position, wire
+from replication import position, repository_lines, wire
+from replication.limited import LimitedFeed
 from replication.routes import PROMOTE, REPLICATE, Asked, FeedRoute, Handler
 from replication.states import States
 from replication.streams import LineStream, Streams
 from replication.tail import EVENTS_AT_ONCE, EncodedEvent, Tail, encoded
 
 _REPOSITORIES_AT_ONCE = 100
-_TAGS_AT_ONCE = 1000
 _LONGEST_NAME = 64
 _LONGEST_TEXT = 500
 _LARGEST = 2**63 - 1
@@ -58,8 +57,24 @@ class Feed:
         self._registry = registry
         self._heartbeat = heartbeat
         self._states = states
+        self._limited = LimitedFeed(reader, tail, streams, states, clock, registry, heartbeat)
 
     def routes(self) -> list[FeedRoute]:
+        """All of them; a slave of some repositories gets to LimitedFeed by each."""
+        return [replace(route, handler=self._for_all(route)) for route in self._routes()]
+
+    def _for_all(self, route: FeedRoute) -> Handler:
+        async def handler(asked: Asked) -> web.StreamResponse:
+            await self._reader.check_source()
+            if (scope := asked.scope) is not None and route.name != "ack":
+                return await self._limited.answer(route.name, asked, scope)
+            if scope is None and asked.request.query.get("cursor"):
+                raise LogCutOff("the cursor is of some repositories, and all may be copied now: take a snapshot")
+            return await route.handler(asked)
+
+        return handler
+
+    def _routes(self) -> list[FeedRoute]:
         found = [
             FeedRoute("log", "GET", f"{wire.BASE}/log", REPLICATE, self.log),
             FeedRoute("snapshot", "GET", f"{wire.BASE}/snapshot", REPLICATE, self.snapshot),
@@ -116,21 +131,9 @@ class Feed:
                     await stream.add(wire.encode(wire.Record(kind, key, value)))
             while names := await self._reader.repositories(after, _REPOSITORIES_AT_ONCE):
                 for after in names:
-                    await self._repository(stream, after)
+                    await repository_lines.tell(stream, self._reader, after)
             await stream.add(wire.encode(wire.SnapshotEnd(_on_the_wire(await self._reader.log_position()))))
         return stream.response
-
-    async def _repository(self, stream: LineStream, name: str) -> None:
-        async for manifest in self._reader.snapshot_manifests(name):
-            content = base64.b64encode(manifest.content).decode()
-            await stream.add(wire.encode(wire.Manifest(name, manifest.digest, manifest.media_type, content)))
-        last, more = "", True
-        while more:
-            tags = await self._reader.snapshot_tags(name, last, _TAGS_AT_ONCE)
-            await stream.add(wire.encode_all([wire.Tag(name, tag, digest) for tag, digest in tags]))
-            last, more = tags[-1][0] if tags else "", len(tags) == _TAGS_AT_ONCE
-        await stream.add(wire.encode(wire.RepositoryEnd(name)))
-        await asyncio.sleep(0)  # where there are many of little content
 
     async def blob(self, asked: Asked) -> web.StreamResponse:
         return await asked.send_blob(Digest.parse(asked.parameter("digest")))
@@ -141,6 +144,8 @@ class Feed:
         numbers = ack.stored, ack.visible, ack.waiting, ack.missing
         if not all(0 <= number <= _LARGEST for number in numbers):
             raise RequestInvalid("a number of the report cannot be")
+        if (scope := asked.scope) is not None:
+            numbers = (*await self._limited.reported(ack.cursor, ack.stored, ack.visible, scope), *numbers[2:])
         now = self._clock()
         report = SlaveReport(
             asked.name or asked.request.query.get("name", "")[:_LONGEST_NAME],

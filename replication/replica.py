@@ -6,13 +6,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from registry.domain import events
-from registry.domain.changes import KeepEvents
+from registry.domain.changes import KeepEvents, KeepSnapshot
 from registry.domain.events import JournalEvent
 from registry.domain.replica import Upstream
 from registry.errors import ManifestBlobUnknown, RegistryError
@@ -41,18 +41,27 @@ FOLLOWING, SNAPSHOT, FORKED, REFUSED, AWAY = "following", "snapshot", "forked", 
 FetcherOf = Callable[[Callable[[str], None]], Fetcher]
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """One thing that the log says. A slave of some repositories is told of all `records` at once, and of a `cursor`."""
+
+    event: JournalEvent | None = None
+    records: tuple[tuple[str, str, str], ...] | None = None
+    cursor: str = ""
+
+
 class _Events:
-    """Events on their way from the connection to the database; a bound on them holds the connection up."""
+    """What is told on its way from the connection to the database; a bound on it holds the connection up."""
 
     def __init__(self) -> None:
-        self._waiting: deque[JournalEvent] = deque()
+        self._waiting: deque[_Told] = deque()
         self._changed = asyncio.Condition()
         self._has_ended = False
 
-    async def put(self, event: JournalEvent) -> None:
+    async def put(self, told: _Told) -> None:
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._waiting) < _MOST_WAITING)
-            self._waiting.append(event)
+            self._waiting.append(told)
             self._changed.notify_all()
 
     async def end(self) -> None:
@@ -60,7 +69,7 @@ class _Events:
             self._has_ended = True
             self._changed.notify_all()
 
-    async def take(self, most: int) -> list[JournalEvent]:
+    async def take(self, most: int) -> list[_Told]:
         """All that wait, `most` at the most; at the end of all nothing."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._waiting or self._has_ended)
@@ -110,7 +119,8 @@ class Replica:
         upstream, waiting = await self._reader.upstream() or Upstream(), await self._reader.waiting()
         visible = waiting.first - 1 if waiting.events else upstream.serial
         error = self._error or next(iter(self._unreadable.values()), "") or self._fetcher.error
-        return wire.Ack(upstream.serial, max(0, visible), waiting.events, self._fetcher.missing, self._state, error)
+        numbers = upstream.serial, max(0, visible), waiting.events, self._fetcher.missing
+        return wire.Ack(*numbers, self._state, error, upstream.cursor)
 
     def _look_at(self, repository: str) -> None:
         self._dirty[repository] = None
@@ -169,7 +179,7 @@ class Replica:
         upstream = await self._reader.upstream()
         if upstream is None or upstream.snapshot:
             self._is(SNAPSHOT)
-            upstream = await taker.take(upstream)
+            upstream = await self._snapshot(taker, upstream)
         for repository in await self._reader.pending_repositories():
             self._look_at(repository)
         try:
@@ -207,6 +217,11 @@ class Replica:
         if self._forks is not None:
             to = self._forks / fork.name_of(upstream.epoch, takeover.after)
             await fork.keep(fork.events_after(self._reader, takeover.after), to)
+    async def _snapshot(self, taker: SnapshotTaker, begun: Upstream | None) -> Upstream:
+        try:
+            return await taker.take(begun)
+        except CutOffError:  # of what was begun the rest cannot be had any more
+            return await taker.take(None)
 
     async def _keep(self, lines: AsyncGenerator[wire.Line], upstream: Upstream) -> None:
         """Store events as they come, all that have come together in one commit."""
@@ -214,12 +229,7 @@ class Replica:
         reading = asyncio.create_task(self._read(lines, upstream, queue))
         try:
             while batch := await queue.take(_MOST_EVENTS):
-                last = batch[-1]
-                upstream = replace(upstream, serial=last.serial, epoch=last.epoch, chain=last.chain.hex())
-                await self._changes.submit(KeepEvents(tuple(batch), upstream))
-                for event in batch:
-                    if event.repository:
-                        self._look_at(event.repository)
+                upstream = await self._store(batch, upstream)
                 self._something.set()  # also where nothing is for a repository: the log may be settled now
         finally:
             reading.cancel()
@@ -227,9 +237,27 @@ class Replica:
         if not reading.cancelled() and (error := reading.exception()) is not None:
             raise error
 
+    async def _store(self, batch: Sequence[_Told], upstream: Upstream) -> Upstream:
+        """Accounts first: what was withdrawn there counts before what was pushed after that can be seen."""
+        told = [each.event for each in batch if each.event is not None]
+        records = [each.records for each in batch if each.records is not None]
+        if records:
+            await self._changes.submit(KeepSnapshot((), records[-1], upstream))
+        if told:
+            upstream = replace(upstream, serial=told[-1].serial, epoch=told[-1].epoch, chain=told[-1].chain.hex())
+        cursors = [each.cursor for each in batch if each.cursor]
+        if told or cursors:
+            upstream = replace(upstream, cursor=cursors[-1] if cursors else upstream.cursor)
+            await self._changes.submit(KeepEvents(tuple(told), upstream))
+        for event in told:
+            if event.repository:
+                self._look_at(event.repository)
+        return upstream
+
     async def _read(self, lines: AsyncGenerator[wire.Line], upstream: Upstream, queue: _Events) -> None:
         chain = bytes.fromhex(upstream.chain) if upstream.chain else events.CHAIN_START
         serial = upstream.serial
+        records: list[tuple[str, str, str]] = []
         try:
             async for line in lines:
                 match line:
@@ -238,7 +266,14 @@ class Replica:
                     case wire.Event():
                         event = _checked(line, serial, chain)
                         serial, chain = event.serial, event.chain
-                        await queue.put(event)
+                        await queue.put(_Told(event, cursor=line.cursor))
+                    case wire.Record():
+                        records.append((line.kind, line.key, line.value))
+                    case wire.RecordsEnd():
+                        await queue.put(_Told(records=tuple(records)))
+                        records = []
+                    case wire.Heartbeat() if line.cursor:
+                        await queue.put(_Told(cursor=line.cursor))
         finally:
             await queue.end()
 

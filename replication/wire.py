@@ -31,15 +31,19 @@ class Position(Struct, frozen=True):
     chain: str
 
 
-class Hello(Struct, frozen=True, tag_field="type", tag="hello"):
-    """The first line of each stream: who answers, and the end of its log."""
+class Hello(Struct, frozen=True, tag_field="type", tag="hello", omit_defaults=True):
+    """The first line of each stream: who answers, and the end of its log.
+
+    For a slave of some repositories the position is its own in its own log, and `cursor` says to us where that is.
+    """
 
     version: int
     registry: str
     position: Position
+    cursor: str = ""
 
 
-class Event(Struct, frozen=True, tag_field="type", tag="event"):
+class Event(Struct, frozen=True, tag_field="type", tag="event", omit_defaults=True):
     """One event of the journal (registry.domain.events), with what its chain is made over."""
 
     serial: int
@@ -50,6 +54,7 @@ class Event(Struct, frozen=True, tag_field="type", tag="event"):
     payload: str
     content: str
     chain: str
+    cursor: str = ""
 
     @classmethod
     def of(cls, event: JournalEvent) -> Event:
@@ -78,11 +83,12 @@ class Event(Struct, frozen=True, tag_field="type", tag="event"):
         )
 
 
-class Heartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
+class Heartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat", omit_defaults=True):
     """Nothing happened; `serial` is the end of the log, `time` the clock of who answers."""
 
     serial: int
     time: float
+    cursor: str = ""
 
 
 class Record(Struct, frozen=True, tag_field="type", tag="record"):
@@ -91,6 +97,11 @@ class Record(Struct, frozen=True, tag_field="type", tag="record"):
     kind: str
     key: str
     value: str
+
+
+class RecordsEnd(Struct, frozen=True, tag_field="type", tag="records.end"):
+    """In the log of a slave of some repositories: the records since the last line of another type are all that there
+    are; others are gone."""
 
 
 class Manifest(Struct, frozen=True, tag_field="type", tag="manifest"):
@@ -116,13 +127,14 @@ class RepositoryEnd(Struct, frozen=True, tag_field="type", tag="repository.end")
     repository: str
 
 
-class SnapshotEnd(Struct, frozen=True, tag_field="type", tag="snapshot.end"):
+class SnapshotEnd(Struct, frozen=True, tag_field="type", tag="snapshot.end", omit_defaults=True):
     """The snapshot is whole; what it says is of some moment between its Hello and this position."""
 
     position: Position
+    cursor: str = ""
 
 
-Line = Hello | Event | Heartbeat | Record | Manifest | Tag | RepositoryEnd | SnapshotEnd
+Line = Hello | Event | Heartbeat | Record | RecordsEnd | Manifest | Tag | RepositoryEnd | SnapshotEnd
 
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder()
@@ -158,7 +170,8 @@ class _Typed(Struct):
 
 
 _KNOWN = {
-    kind.__struct_config__.tag for kind in (Hello, Event, Heartbeat, Record, Manifest, Tag, RepositoryEnd, SnapshotEnd)
+    kind.__struct_config__.tag
+    for kind in (Hello, Event, Heartbeat, Record, RecordsEnd, Manifest, Tag, RepositoryEnd, SnapshotEnd)
 }
 
 
@@ -174,6 +187,7 @@ class Ack(Struct, frozen=True):
 
     `stored`: the last serial that it has; `visible`: all events up to this serial are visible; `waiting`: how many are
     not; `missing`: bytes of blobs that they wait for; `error`: what went wrong last, "" where nothing does.
+    `cursor`: of a slave of some repositories, that of the event `stored`.
     """
 
     stored: int
@@ -182,6 +196,7 @@ class Ack(Struct, frozen=True):
     missing: int = 0
     state: str = ""
     error: str = ""
+    cursor: str = ""
 
 
 class RepositoryState(Struct, frozen=True):

@@ -30,7 +30,8 @@ class Upstream:
     `serial`, `epoch`, `chain` (hexadecimal): of the last event that it has. While a snapshot is taken, `snapshot` says
     so, those three say where it began, and `after` names the last repository that is whole. `settled`: the serial from
     which on the log and the snapshot agree; nothing is shown before it is reached. `base_…`: of the event
-    before the part of the log that is kept here.
+    before the part of the log that is kept here. `cursor`: of a slave of some repositories alone, what the
+    registry above calls that place; serials and chain are then of a log that no other slave has.
     """
 
     registry: str = ""
@@ -43,6 +44,12 @@ class Upstream:
     base_serial: int = 0
     base_epoch: int = 0
     base_chain: str = ""
+    cursor: str = ""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether it has some repositories alone: it is no source for others, and cannot take its master's place."""
+        return bool(self.cursor)
 
     def to_text(self) -> str:
         return json.dumps(asdict(self))

@@ -30,6 +30,18 @@ class FeedReader(Protocol):
     """The log as replicas see it: on a master its journal, on a slave the events of the master. All raise
     StorageFailure, Unavailable."""
 
+    async def check_source(self) -> None:
+        """Raises Denied where others may not copy from here, as it has some repositories alone."""
+        ...
+
+    async def cursor_secret(self) -> bytes:
+        """What cursors of slaves of some repositories are made with: random, and in this database alone."""
+        ...
+
+    async def repositories_with(self, blob: str, after: str, limit: int) -> Sequence[str]:
+        """Repositories that have a blob, in bytewise order, beginning after `after`."""
+        ...
+
     async def log_position(self) -> LogPosition:
         """The end of the log, as new as the last change that was acknowledged."""
         ...

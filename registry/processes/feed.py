@@ -10,7 +10,6 @@ from aiohttp import web
 from registry import __version__
 from registry.domain.clock import system_clock
 from registry.domain.digest import Digest
-from registry.errors import Denied
 from registry.http import receive
 from registry.http.auditing import REPLICATION
 from registry.http.dispatch import add_headers
@@ -25,6 +24,7 @@ from registry.storage.metadata.commits import CommitCounter
 from replication import wire
 from replication.feed import Feed
 from replication.routes import FeedRoute
+from replication.scope import Scope
 from replication.states import States
 from replication.streams import Streams
 from replication.tail import Tail
@@ -67,8 +67,6 @@ class ProcessFeed:
 
         def joined(route: FeedRoute) -> Route:
             async def handler(call: Call) -> web.StreamResponse:
-                if call.visitor.replica is not None and call.visitor.replica.repositories:
-                    raise Denied("a token for some repositories is not served yet")
                 address = client_address(call.request, trusted_proxies)
                 return await route.handler(SlaveCall(call, address, access, blobs, body_timeout, self._budget))
 
@@ -97,6 +95,11 @@ class SlaveCall:
         self.request = call.request
         self.name = call.visitor.replica.name if call.visitor.replica else ""
         self.address = address
+
+    @property
+    def scope(self) -> Scope | None:
+        replica = self._call.visitor.replica
+        return Scope.of(replica.repositories if replica else (), self.request.query.getall("repo", []))
 
     def parameter(self, name: str) -> str:
         return self._call.parameters[name]

@@ -28,7 +28,7 @@ FORKS = "forks"
 
 def client_of(settings: ReplicationSettings) -> UpstreamClient:
     """The way to the master. Raises StartupError where a file that is named cannot be used."""
-    return UpstreamClient(settings.master, _token(settings), settings.ca_file)
+    return UpstreamClient(settings.master, _token(settings), settings.ca_file, settings.repositories)
 
 
 class SlaveNode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,14 +67,15 @@ def with_accounts(
     groups: Mapping[str, Iterable[str]] | None = None,
     robots: Mapping[str, float | None] | None = None,
     disabled: Iterable[str] = (),
-    replicas: Iterable[str] = (),
+    replicas: Iterable[str] | Mapping[str, Sequence[str]] = (),
     heirs: Iterable[str] = (),
     url: str = "",
 ) -> dict[str, str]:
     """Makes an administrator ADMIN and these `users`, each with password_of its name; returns the secrets of `robots`
     and the tokens of `replicas`, and of `heirs`, which may promote.
 
-    `robots`: seconds that they live, by name. `url`: of the database, where it is not in the data directory.
+    `robots`: seconds that they live, by name;
+    `replicas`: names, or patterns by name. `url`: of the database, where it is not in the data directory.
     """
     settings = load(None, {"data": str(data), **({"database.url": url} if url else {})})
     secrets: dict[str, str] = {}
@@ -86,8 +87,11 @@ def with_accounts(
                 await node.accounts.add_user(name, password_of(name), is_admin=False)
             for name, lifetime in (robots or {}).items():
                 _, secrets[name] = await node.accounts.create_robot(name, [], lifetime)
-            for name, may_promote in (*((name, False) for name in replicas), *((name, True) for name in heirs)):
-                _, secrets[name] = await node.replicas.create(name, may_promote=may_promote)
+            for name in replicas:
+                patterns = replicas[name] if isinstance(replicas, Mapping) else ()
+                _, secrets[name] = await node.replicas.create(name, patterns)
+            for name in heirs:
+                _, secrets[name] = await node.replicas.create(name, may_promote=True)
             for group, members in (groups or {}).items():
                 for member in members:
                     await node.accounts.set_member(group, member, is_member=True)

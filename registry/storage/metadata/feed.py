@@ -10,11 +10,11 @@ from sqlalchemy import Select, bindparam, select
 from registry.domain.events import JournalEvent
 from registry.domain.replica import Upstream
 from registry.domain.succession import Standing
-from registry.errors import StorageFailure, Unavailable
+from registry.errors import Denied, StorageFailure, Unavailable
 from registry.ports.replication import LogPosition, SnapshotManifest
 from registry.storage.metadata import access, journal, replica, statements
 from registry.storage.metadata.rows import Rows
-from registry.storage.metadata.schema import head, manifests, repositories, tags
+from registry.storage.metadata.schema import CURSOR_SECRET, blob_links, head, manifests, properties, repositories, tags
 from registry.storage.metadata.schema import journal as events
 from registry.storage.metadata.succession import STANDING
 
@@ -37,6 +37,14 @@ _TAGS = (
     .order_by(tags.c.name)
     .limit(bindparam("limit"))
 )
+_REPOSITORIES_WITH = (
+    select(repositories.c.name)
+    .join(blob_links)
+    .where(blob_links.c.digest == bindparam("digest"), repositories.c.name > bindparam("after"))
+    .order_by(repositories.c.name)
+    .limit(bindparam("limit"))
+)
+_CURSOR_SECRET = select(properties.c.value).where(properties.c.name == CURSOR_SECRET)
 
 
 class SqlFeed:
@@ -44,6 +52,19 @@ class SqlFeed:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
+
+    async def check_source(self) -> None:
+        """A node that is no slave has everything."""
+
+    async def cursor_secret(self) -> bytes:
+        found: str | None = await self._rows.scalar(_CURSOR_SECRET, {})
+        if found is None:
+            raise StorageFailure("the database has no secret for cursors")
+        return bytes.fromhex(found)
+
+    async def repositories_with(self, blob: str, after: str, limit: int) -> Sequence[str]:
+        values = {"digest": blob, "after": after, "limit": limit}
+        return [row.name for row in await self._rows.all(_REPOSITORIES_WITH, values)]
 
     async def log_position(self) -> LogPosition:
         row = await self._rows.one_or_none(_POSITION, {})
@@ -123,6 +144,11 @@ class SqlSlaveFeed(SqlFeed):
 
     What it shows may be behind what it has of the log; so a snapshot of it is of a place before that.
     """
+
+    async def check_source(self) -> None:
+        text = await self._rows.scalar(replica.UPSTREAM, {})
+        if text and Upstream.of(text).is_limited:
+            raise Denied("this slave has only some of the repositories, so nothing can copy it: follow its master")
 
     async def log_position(self) -> LogPosition:
         upstream = await self._upstream()

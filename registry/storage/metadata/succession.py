@@ -67,6 +67,8 @@ def promote(connection: Connection, change: Promote, now: float) -> Outcome:
     upstream = Upstream.of(text)
     if upstream.snapshot or upstream.serial < upstream.settled:
         raise RequestInvalid("this slave takes a snapshot just now: what it shows is not whole")
+    if upstream.is_limited:
+        raise RequestInvalid("this slave copies some repositories alone: it cannot take the place of its master")
     untold = list(_taken_back(connection))
     connection.execute(_DROP_OWN)
     connection.execute(_TAKE_UPSTREAM)

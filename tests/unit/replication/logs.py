@@ -23,6 +23,15 @@ class MemoryLog:
             fields = (serial, epoch, float(serial), "tag.set", "team/app", b"{}", content)
             self.known.append(JournalEvent(*fields, link(chain, *fields)))
 
+    async def check_source(self) -> None:
+        self._look()
+
+    async def cursor_secret(self) -> bytes:
+        return b"secret"
+
+    async def repositories_with(self, blob: str, after: str, limit: int) -> Sequence[str]:
+        return []
+
     async def log_position(self) -> LogPosition:
         self._look()
         last = self.known[-1] if self.known else None

@@ -66,7 +66,7 @@ class Says(UpstreamClient):
         super().__init__("http://127.0.0.1:1")
         self._said = lines
 
-    async def snapshot(self, after: str) -> AsyncGenerator[wire.Line]:
+    async def snapshot(self, after: str, cursor: str = "") -> AsyncGenerator[wire.Line]:
         for line in self._said:
             yield line
 
