@@ -133,7 +133,8 @@ class Feed:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise RequestInvalid(f"this is no report of a slave: {error}"[:300]) from error
         numbers = ack.stored, ack.visible, ack.waiting, ack.missing
-        if not all(0 <= number <= _LARGEST for number in numbers):
+        behind = None if ack.behind is None else tuple(ack.behind[: wire.MOST_BEHIND])
+        if not all(0 <= number <= _LARGEST for number in (*numbers, ack.behind_total, *(at for _, at in behind or ()))):
             raise RequestInvalid("a number of the report cannot be")
         now = self._clock()
         report = SlaveReport(
@@ -144,6 +145,8 @@ class Feed:
             ack.error[:_LONGEST_TEXT],
             now,
             now,
+            behind,
+            ack.behind_total,
         )
         await self._slaves.report(report)
         return web.Response(status=204)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
+import msgspec
 import structlog
 
 from registry.domain import events
@@ -29,7 +30,8 @@ _MOST_EVENTS = 500
 _MOST_WAITING = 1000
 _PAGE = 1000
 _REST_AFTER_REFUSAL = 30.0  # seconds: people have to do something first
-_ACK_EVERY = 1.0  # seconds
+_ACK_EVERY = 1.0  # seconds, and at once when something was shown
+_ACK_PAUSE = 0.1  # seconds between two
 _RESTS = 2.0  # times as long as the last look took
 
 FOLLOWING, SNAPSHOT, FORKED, REFUSED, AWAY = "following", "snapshot", "forked", "refused", "away"
@@ -87,6 +89,7 @@ class Replica:
         self._dirty: dict[str, None] = {}
         self._rests_until: dict[str, float] = {}
         self._something = asyncio.Event()
+        self._has_news = asyncio.Event()
         self._fetcher: Fetcher = fetcher_of(self._arrived)
 
     async def run(self) -> None:
@@ -102,7 +105,11 @@ class Replica:
         upstream, waiting = await self._reader.upstream() or Upstream(), await self._reader.waiting()
         visible = waiting.first - 1 if waiting.events else upstream.serial
         error = self._error or next(iter(self._unreadable.values()), "") or self._fetcher.error
-        return wire.Ack(upstream.serial, max(0, visible), waiting.events, self._fetcher.missing, self._state, error)
+        told = wire.Ack(upstream.serial, max(0, visible), waiting.events, self._fetcher.missing, self._state, error)
+        if upstream.snapshot or upstream.serial < upstream.settled:  # what is shown goes with no place in the log
+            return msgspec.structs.replace(told, visible=0)
+        behind, total = await self._reader.waiting_repositories(wire.MOST_BEHIND)
+        return msgspec.structs.replace(told, behind=list(behind), behind_total=total)
 
     def _look_at(self, repository: str) -> None:
         self._dirty[repository] = None
@@ -222,6 +229,7 @@ class Replica:
             found = plan(repository, entries, linked, known, settled)
             if found.show is not None:
                 await self._changes.submit(found.show)
+                self._has_news.set()
         except UnreadableError as error:
             self._unreadable[repository] = str(error)
             log.error("a change cannot be shown", repository=repository, error=str(error))
@@ -246,13 +254,18 @@ class Replica:
         return found
 
     async def _acknowledge(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_ACK_EVERY)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_news.wait(), _ACK_EVERY)
+            self._has_news.clear()
+            began = loop.time()
             if self._state in (FOLLOWING, SNAPSHOT):
                 try:
                     await self._client.ack(await self.status())
                 except (UpstreamError, RegistryError) as error:
                     log.debug("the registry above could not be told how far we are", error=str(error))
+            await asyncio.sleep(max(_ACK_PAUSE, _RESTS * (loop.time() - began)))
 
 
 def _checked(line: wire.Event, serial: int, chain: bytes) -> JournalEvent:

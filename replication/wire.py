@@ -21,6 +21,8 @@ LONGEST_LINE = 8 * 1024 * 1024
 """Bytes; a manifest has at most 4 MiB, which base64 makes a third longer."""
 HEARTBEAT = 5.0
 """Seconds after which a stream that has nothing to say says so."""
+MOST_BEHIND = 100
+"""Repositories that a report names."""
 
 
 class Position(Struct, frozen=True):
@@ -174,6 +176,8 @@ class Ack(Struct, frozen=True):
 
     `stored`: the last serial that it has; `visible`: all events up to this serial are visible; `waiting`: how many are
     not; `missing`: bytes of blobs that they wait for; `error`: what went wrong last, "" where nothing does.
+    `behind`: of the `behind_total` repositories that wait, those that have waited longest, each with the serial of its
+    first event that waits, in the order of those; null where that is not known.
     """
 
     stored: int
@@ -182,6 +186,8 @@ class Ack(Struct, frozen=True):
     missing: int = 0
     state: str = ""
     error: str = ""
+    behind: list[tuple[str, int]] | None = None
+    behind_total: int = 0
 
 
 class RepositoryState(Struct, frozen=True):

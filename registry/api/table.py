@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.api import accounts, grants, keys, limits, replication
+from registry.api import accounts, grants, keys, limits, replication, waiting
 from registry.api.operation import Operation
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -13,4 +13,5 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *limits.OPERATIONS,
     *keys.OPERATIONS,
     *replication.OPERATIONS,
+    *waiting.OPERATIONS,
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from registry.commands.options import config_option, json_option, told_plainly
+from registry.commands.replication_wait import wait
 from registry.commands.where import Where, where_options
 from registry.errors import StartupError
 
@@ -14,6 +15,9 @@ from registry.errors import StartupError
 @click.group()
 def replication() -> None:
     """Let slaves copy this registry, and see how far they are."""
+
+
+replication.add_command(wait)
 
 
 @replication.group()

@@ -20,6 +20,15 @@ class LogPosition:
 
 
 @dataclass(frozen=True, slots=True)
+class LogEntry:
+    """An event without its content."""
+
+    serial: int
+    kind: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class SnapshotManifest:
     digest: str
     media_type: str
@@ -44,6 +53,14 @@ class FeedReader(Protocol):
 
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         """Up to `limit` events in order, and fewer where they are large."""
+        ...
+
+    async def holds(self, repository: str, reference: str) -> bool:
+        """Whether a repository has that tag, or a manifest of that digest."""
+        ...
+
+    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+        """The last `limit` events of a repository, the newest one first."""
         ...
 
     async def records(self) -> Sequence[tuple[str, str, str]]:
@@ -85,6 +102,10 @@ class ReplicaReader(Protocol):
         ...
 
     async def waiting(self) -> Waiting: ...
+
+    async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
+        """The `limit` that have waited longest, each with its first serial; and how many wait."""
+        ...
 
     async def transfer(self, digest: str) -> Transfer | None: ...
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from registry.domain.clock import Clock
 from registry.ports.replication import FeedReader
 from registry.ports.slaves import SlaveReport, Slaves
+from registry.services.waiting import SlaveWait
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class SlaveService:
         self._slaves = slaves
         self._reader = reader
         self._clock = clock
+        self.waits = SlaveWait(slaves, reader, clock)
 
     async def statuses(self) -> Sequence[SlaveStatus]:
         reports = await self._slaves.slaves()

@@ -43,6 +43,15 @@ PENDING = (
 PENDING_REPOSITORIES = select(pending.c.repository).distinct().order_by(pending.c.repository)
 WAITING, FIRST_WAITING = select(func.count()).select_from(pending), select(func.min(pending.c.serial))
 
+_FIRST_OF_EACH = func.min(pending.c.serial)
+WAITING_REPOSITORIES = (
+    select(pending.c.repository, _FIRST_OF_EACH.label("first"))
+    .group_by(pending.c.repository)
+    .order_by(_FIRST_OF_EACH, pending.c.repository)
+    .limit(bindparam("limit"))
+)
+HOW_MANY_WAIT = select(func.count(pending.c.repository.distinct()))
+
 _THIS_TRANSFER = transfers.c.digest == bindparam("d")
 TRANSFER = select(transfers).where(_THIS_TRANSFER)
 _DROP_TRANSFER = delete(transfers).where(_THIS_TRANSFER)

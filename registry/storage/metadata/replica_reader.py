@@ -52,6 +52,11 @@ class SqlReplicaReader:
         count = await self._rows.scalar(replica.WAITING, {})
         return Waiting(count, await self._rows.scalar(replica.FIRST_WAITING, {}) or 0)
 
+    async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
+        rows = await self._rows.all(replica.WAITING_REPOSITORIES, {"limit": limit})
+        total = len(rows) if len(rows) < limit else await self._rows.scalar(replica.HOW_MANY_WAIT, {})
+        return [(row.repository, row.first) for row in rows], total
+
     async def transfer(self, digest: str) -> Transfer | None:
         row = await self._rows.one_or_none(replica.TRANSFER, {"d": digest})
         return replica.transfer_of(row) if row else None

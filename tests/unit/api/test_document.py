@@ -50,6 +50,7 @@ def test_all_but_this_document_and_whoami_is_for_administrators(routes: list[Rou
     assert {route.template: route.right for route in routes if route.right != "admin"} == {
         f"{BASE}/openapi.json": "none",
         f"{BASE}/whoami": "known",
+        f"{BASE}/replication/wait/{{name}}": "pull",
     }
 
 
