@@ -30,6 +30,7 @@ from registry.processes.storage_move import NodeStorage, move_follower
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.leases import LocalLeases
+from registry.services.log_cut import Kept, LogCutter
 from registry.storage.audit_log import AuditLog
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
@@ -126,6 +127,14 @@ class _Node:
         logins, people = self._access.logins, self._access.people
         self._parts = parts = NodeParts(writer, leases, logins, people, self._audit, slaves)
         self._sockets = sockets
+        self._log_cutter = LogCutter(
+            slaves,
+            process.feed.reader,
+            writer,
+            system_clock,
+            sees_all=not process.settings.database.url,
+            is_slave=process.settings.replication.is_slave,
+        )
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
         self._listener = process.listener(process.routes(parts), parts)
         self._fronts = [Front(process.control_listener(parts), control, shared=False)]
@@ -208,6 +217,8 @@ class _Node:
         """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
         process = self._process
         await self._access.keys.rotate_if_due()
+        kept = process.settings.replication
+        await self._log_cutter.cut(Kept(kept.keep_events, kept.most_events), await process.head_serial())
         if (leftovers := process.leftovers(self._writer)) is not None:
             await leftovers.collect()
         if process.directory.last_boot() != process.boot:

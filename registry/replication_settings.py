@@ -29,7 +29,8 @@ class ReplicationSettings(Section):
     """Whether this registry takes pushes (a master), or copies what another one has (a slave of `master`).
 
     `token`, or the first line of `token_file`: what `shoal replication token create` printed there. `transfers`: blobs
-    that are fetched at the same time.
+    that are fetched at the same time. `keep_events`: of the log, in any case; `most_events`: even for slaves that are
+    further behind, which take a snapshot then.
     """
 
     role: Literal["master", "slave"] = "master"
@@ -38,6 +39,9 @@ class ReplicationSettings(Section):
     token_file: str = ""
     ca_file: str = ""
     transfers: Annotated[int, Field(ge=1, le=64)] = 4
+    # fewer would be read by caches as a whole with each look
+    keep_events: Annotated[int, Field(ge=1000)] = 100_000
+    most_events: Annotated[int, Field(ge=1000)] = 1_000_000
 
     @property
     def is_slave(self) -> bool:
@@ -46,6 +50,8 @@ class ReplicationSettings(Section):
 
 def problems(settings: ReplicationSettings) -> Iterator[str]:
     """One line for each setting that does not go with another one."""
+    if settings.most_events < settings.keep_events:
+        yield "replication.most_events: no fewer than replication.keep_events"
     if not settings.is_slave:
         if settings.master:
             yield 'replication.master: only a slave has one; set replication.role = "slave" (--role slave) too'

@@ -256,6 +256,16 @@ class NoteTransfer:
 
 
 @dataclass(frozen=True, slots=True)
+class CutLog:
+    """The events before the serial `before` are not kept any more; of those the `most` oldest go now. `of_upstream`: of
+    the log above that a slave keeps, and not of the journal. `changed` where some went."""
+
+    before: int
+    most: int
+    of_upstream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Detach:
     """A slave becomes a registry of its own, with what it shows: all that it kept of the log above it goes."""
 
@@ -286,6 +296,7 @@ Change = (
     | CopyBlob
     | ShareBlob
     | NoteTransfer
+    | CutLog
     | Detach
 )
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
+from collections.abc import Sequence
+
+import pytest
 import requests
 
 from tests.conftest import StartShoal
@@ -9,7 +14,7 @@ from tests.harness import content
 from tests.harness.administration import Commands
 from tests.harness.client import RegistryClient
 from tests.harness.cutting_proxy import CuttingProxy
-from tests.harness.everything import tags_of, wait_until_same
+from tests.harness.everything import PullsEverything, tags_of, wait_until_same
 from tests.harness.process import wait_until
 from tests.harness.server import ShoalServer
 
@@ -78,3 +83,65 @@ def test_a_slave_tells_at_once(start_shoal: StartShoal) -> None:
             assert answer.json()["complete"], answer.text
             took.append(answer.elapsed.total_seconds())
         assert sorted(took)[2] < 0.7
+
+
+def test_a_log_that_was_cut_off_during_an_outage(start_shoal: StartShoal) -> None:
+    """The slave takes a snapshot, and fetches no blob that it has."""
+    kept = {"replication": {"keep_events": 1000, "most_events": 1000}, "collect": {"interval": 0.3}}
+    master = start_shoal(settings=kept)
+    image, other, layer = content.small_image(1), content.small_image(5), content.random_layer(3_000_000, 2)
+    with CuttingProxy(master.port) as proxy, RegistryClient(master.url) as pushes:
+        slave = slave_of(start_shoal, proxy.url)
+        pushes.push_image("team/large", content.image(layer), "v1")
+        for tag, each in (("v1", image), ("v2", other), ("gone", content.small_image(3))):
+            pushes.push_image("team/app", each, tag)
+        wait_until_same(master.url, slave.url)
+        with PullsEverything(slave.url) as everything:
+            proxy.cut("down", after=0, times=1_000_000)
+            move_tag(pushes, "team/app", [image, other], 1200)
+            pushes.delete_manifest("team/app", content.small_image(3).digest)
+            master.wait_for_log(lambda entry: "was cut off" in str(entry.get("event")))
+            before = proxy.count.down
+            proxy.heal()
+            wait_until_same(master.url, slave.url)
+        assert everything.violations == []
+        slave.wait_for_log(lambda entry: "a snapshot is taken" in str(entry.get("event")))
+        assert proxy.count.down - before < 1_500_000, "no blob came again"
+        pushes.push_image("team/app", content.small_image(4), "new")
+        wait_until_same(master.url, slave.url)
+    assert first_serial(master, "journal") > 1
+    master.stop()
+    Commands("--data", master.data)("fsck")
+
+
+@pytest.mark.slow
+def test_a_slave_cuts_its_log_too(start_shoal: StartShoal) -> None:
+    master = start_shoal()
+    cut = {"role": "slave", "master": master.url, "keep_events": 1000, "most_events": 1000}
+    slave = start_shoal(settings={"replication": cut, "collect": {"interval": 0.3}})
+    image = content.small_image(1)
+    with RegistryClient(master.url) as pushes:
+        pushes.push_image("team/app", image, "v1")
+        wait_until_same(master.url, slave.url)
+        pushes.push_image("team/app", content.small_image(5), "v1")
+        move_tag(pushes, "team/app", [image, content.small_image(5)], 1200)
+        wait_until(lambda: first_serial(slave, "upstream_log") > 100, "it is cut")
+        pushes.push_image("team/app", content.small_image(2), "v2")
+        below = slave_of(start_shoal, slave.url)  # by a snapshot, and the log that is left
+        wait_until_same(master.url, below.url)
+        pushes.push_image("team/app", content.small_image(3), "v3")
+        slave.stop()
+        slave.start()
+        wait_until_same(master.url, below.url)
+    assert slave.complaints() == []
+
+
+def move_tag(pushes: RegistryClient, repository: str, images: Sequence[content.Image], count: int) -> None:
+    """So many events: a tag that goes from one image to the next."""
+    for number in range(count):
+        pushes.push_manifest(repository, "moved", images[number % len(images)].manifest)
+
+
+def first_serial(server: ShoalServer, log: str) -> int:
+    with contextlib.closing(sqlite3.connect(server.data / "shoal.db")) as database:
+        return int(database.execute(f"SELECT min(serial) FROM {log}").fetchone()[0])  # noqa: S608 - ours

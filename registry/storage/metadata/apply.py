@@ -11,6 +11,7 @@ from registry.domain.changes import (
     Change,
     CollectBlobs,
     CopyBlob,
+    CutLog,
     DeleteBlob,
     DeleteManifest,
     DeleteTag,
@@ -38,7 +39,7 @@ from registry.domain.changes import (
 )
 from registry.domain.upload import Leftover, object_remains
 from registry.errors import BlobInUse, BlobUnknown
-from registry.storage.metadata import access, limits, manifests, replica, sessions
+from registry.storage.metadata import access, cutting, limits, manifests, replica, sessions
 from registry.storage.metadata import statements as sql
 
 
@@ -92,6 +93,8 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
             return replica.keep_snapshot(connection, change, now)
         case NoteTransfer():
             return replica.note_transfer(connection, change)
+        case CutLog():
+            return cutting.cut_log(connection, change)
         case Detach():
             return replica.detach(connection)
         case Show():

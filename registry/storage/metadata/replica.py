@@ -61,8 +61,8 @@ _RETIRES = 60 * 86400.0  # seconds; keys of others sign for half of it, and what
 
 
 def keep_events(connection: Connection, change: KeepEvents, now: float) -> Outcome:
-    known = connection.scalar(UPSTREAM)
-    after = Upstream.of(known).serial if known else 0
+    known = Upstream.of(connection.scalar(UPSTREAM) or "{}")
+    after = known.serial
     new = [event for event in change.events if event.serial > after]  # else the answer was lost, and they came again
     if new:
         connection.execute(_ADD_EVENT, [_row(event) for event in new])
@@ -72,7 +72,9 @@ def keep_events(connection: Connection, change: KeepEvents, now: float) -> Outco
     for event in new:
         if event.kind.startswith(events.AUTH):
             _set_record(connection, *events.record_of(event.kind, event.payload), now)
-    _note(connection, change.upstream)
+    # Where the log that is kept begins is for whoever cuts it to say.
+    base = {"base_serial": known.base_serial, "base_epoch": known.base_epoch, "base_chain": known.base_chain}
+    note(connection, replace(change.upstream, **base))
     return Outcome(changed=bool(new))
 
 
@@ -89,7 +91,7 @@ def keep_snapshot(connection: Connection, change: KeepSnapshot, now: float) -> O
             _set_record(connection, kind, key, value, now)
     if change.pending:
         connection.execute(_ADD_PENDING, [_pending_row(each) for each in change.pending])
-    _note(connection, change.upstream)
+    note(connection, change.upstream)
     return Outcome()
 
 
@@ -122,7 +124,7 @@ def transfer_of(row: Row[Any]) -> Transfer:
     return Transfer(row.digest, row.repository, row.upload)
 
 
-def _note(connection: Connection, upstream: Upstream) -> None:
+def note(connection: Connection, upstream: Upstream) -> None:
     if connection.execute(_SET_UPSTREAM, {"new": upstream.to_text()}).rowcount == 0:
         connection.execute(_ADD_UPSTREAM, {"value": upstream.to_text()})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
@@ -35,6 +35,9 @@ class Empty:
 
     async def pending(self, repository: str, after: int, limit: int) -> list[Pending]:
         return []
+
+    async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
+        return [], 0
 
     async def waiting(self) -> Waiting:
         return Waiting(0, 0)
