@@ -30,7 +30,8 @@ class ReplicationSettings(Section):
 
     `token`, or the first line of `token_file`: what `shoal replication token create` printed there. `transfers`: blobs
     that are fetched at the same time. `keep_events`: of the log, in any case; `most_events`: even for slaves that are
-    further behind, which take a snapshot then.
+    further behind, which take a snapshot then. `verify`: seconds after which a slave compares itself with the registry
+    above once more, 0 for never.
     """
 
     role: Literal["master", "slave"] = "master"
@@ -39,6 +40,7 @@ class ReplicationSettings(Section):
     token_file: str = ""
     ca_file: str = ""
     transfers: Annotated[int, Field(ge=1, le=64)] = 4
+    verify: Annotated[float, Field(ge=0)] = 3600.0
     # fewer would be read by caches as a whole with each look
     keep_events: Annotated[int, Field(ge=1000)] = 100_000
     most_events: Annotated[int, Field(ge=1000)] = 1_000_000

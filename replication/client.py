@@ -7,6 +7,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 
 from registry.domain.replica import Upstream
@@ -76,6 +77,19 @@ class UpstreamClient:
         """Everything, or, where a snapshot broke off, what comes after the repository `after`."""
         return self._lines("snapshot", {"after": after} if after else {})
 
+    def repository(self, name: str) -> AsyncGenerator[Line]:
+        """As `snapshot`, of one repository: without records, and what the log says meanwhile has to be known."""
+        return self._lines("repository", {"name": name})
+
+    async def state(self, after: str) -> wire.State:
+        """The sums of some repositories."""
+        async with self._asked("GET", "state", {"after": after} if after else {}) as response:
+            body = await _small(response)
+        try:
+            return msgspec.json.decode(body, type=wire.State)
+        except msgspec.DecodeError as error:
+            raise UpstreamError(f"{self.url} sends sums that cannot be read: {error}") from error
+
     async def blob(self, digest: str, start: int) -> AsyncGenerator[bytes]:
         """The bytes from `start` to the end of a blob."""
         headers = {"Range": f"bytes={start}-"} if start else {}
@@ -137,6 +151,16 @@ class UpstreamClient:
             connector = TCPConnector(limit=_CONNECTIONS, ssl=self._trust)
             self._session = ClientSession(connector=connector, timeout=_TIMEOUT, auto_decompress=False)
         return self._session
+
+
+async def _small(response: ClientResponse) -> bytes:
+    """A whole body. Raises UpstreamError where it is none that this protocol has."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > wire.LONGEST_LINE:
+            raise UpstreamError("an answer is too long")
+    return bytes(body)
 
 
 def _trust(ca_file: str) -> ssl.SSLContext | bool:

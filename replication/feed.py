@@ -57,6 +57,7 @@ class Feed:
         found = [
             FeedRoute("log", "GET", f"{wire.BASE}/log", REPLICATE, self.log),
             FeedRoute("snapshot", "GET", f"{wire.BASE}/snapshot", REPLICATE, self.snapshot),
+            FeedRoute("repository", "GET", f"{wire.BASE}/repository", REPLICATE, self.repository),
             FeedRoute("blob", "GET", f"{wire.BASE}/blobs/{{digest}}", REPLICATE, self.blob),
             FeedRoute("ack", "POST", f"{wire.BASE}/ack", REPLICATE, self.ack),
         ]
@@ -111,6 +112,20 @@ class Feed:
             await stream.add(wire.encode(wire.SnapshotEnd(_on_the_wire(await self._reader.log_position()))))
         return stream.response
 
+    async def repository(self, asked: Asked) -> web.StreamResponse:
+        """One repository as a snapshot has it, which may be one that is not there. Raises RequestInvalid."""
+        name = asked.request.query.get("name", "")
+        if not name:
+            raise RequestInvalid("name the repository with ?name=")
+        head = await self._reader.snapshot_position()
+        if asked.request.method == "HEAD":
+            return web.Response(content_type=wire.NDJSON)
+        async with self._streams.answering(asked) as stream:
+            await stream.add(self._hello(head))
+            await self._repository(stream, name)
+            await stream.add(wire.encode(wire.SnapshotEnd(_on_the_wire(await self._reader.log_position()))))
+        return stream.response
+
     async def _repository(self, stream: LineStream, name: str) -> None:
         async for manifest in self._reader.snapshot_manifests(name):
             content = base64.b64encode(manifest.content).decode()
@@ -134,7 +149,10 @@ class Feed:
             raise RequestInvalid(f"this is no report of a slave: {error}"[:300]) from error
         numbers = ack.stored, ack.visible, ack.waiting, ack.missing
         behind = None if ack.behind is None else tuple(ack.behind[: wire.MOST_BEHIND])
-        if not all(0 <= number <= _LARGEST for number in (*numbers, ack.behind_total, *(at for _, at in behind or ()))):
+        if not all(
+            0 <= number <= _LARGEST
+            for number in (*numbers, ack.behind_total, ack.drift, *(at for _, at in behind or ()))
+        ):
             raise RequestInvalid("a number of the report cannot be")
         now = self._clock()
         report = SlaveReport(
@@ -147,6 +165,7 @@ class Feed:
             now,
             behind,
             ack.behind_total,
+            ack.drift,
         )
         await self._slaves.report(report)
         return web.Response(status=204)

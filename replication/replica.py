@@ -35,6 +35,7 @@ _ACK_PAUSE = 0.1  # seconds between two
 _RESTS = 2.0  # times as long as the last look took
 
 FOLLOWING, SNAPSHOT, FORKED, REFUSED, AWAY = "following", "snapshot", "forked", "refused", "away"
+PAUSED = "paused"
 
 
 FetcherOf = Callable[[Callable[[str], None]], Fetcher]
@@ -91,6 +92,8 @@ class Replica:
         self._something = asyncio.Event()
         self._has_news = asyncio.Event()
         self._fetcher: Fetcher = fetcher_of(self._arrived)
+        self.drift = 0
+        """Items that differed from what is above, since the start."""
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -100,18 +103,24 @@ class Replica:
             group.create_task(self._fetcher.run())
             group.create_task(self._acknowledge())
 
+    async def rest(self) -> None:
+        """Say that nothing is followed just now."""
+        self._is(PAUSED)
+        await self._tell()
+
     async def status(self) -> wire.Ack:
         """How far it is, as it tells the registry above."""
         upstream, waiting = await self._reader.upstream() or Upstream(), await self._reader.waiting()
         visible = waiting.first - 1 if waiting.events else upstream.serial
         error = self._error or next(iter(self._unreadable.values()), "") or self._fetcher.error
-        told = wire.Ack(upstream.serial, max(0, visible), waiting.events, self._fetcher.missing, self._state, error)
+        numbers = upstream.serial, max(0, visible), waiting.events, self._fetcher.missing
+        told = wire.Ack(*numbers, self._state, error, drift=self.drift)
         if upstream.snapshot or upstream.serial < upstream.settled:  # what is shown goes with no place in the log
             return msgspec.structs.replace(told, visible=0)
         behind, total = await self._reader.waiting_repositories(wire.MOST_BEHIND)
         return msgspec.structs.replace(told, behind=list(behind), behind_total=total)
 
-    def _look_at(self, repository: str) -> None:
+    def look_at(self, repository: str) -> None:
         self._dirty[repository] = None
         self._something.set()
 
@@ -119,7 +128,7 @@ class Replica:
         """A blob of it came. What waits there is looked at as a whole each time, which takes long where much waits: it
         rests for twice as long in between, so that a thousand blobs are not a thousand looks."""
         rests_until = self._rests_until.get(repository, 0.0)
-        asyncio.get_running_loop().call_at(rests_until, self._look_at, repository)
+        asyncio.get_running_loop().call_at(rests_until, self.look_at, repository)
 
     async def _follow(self) -> None:
         tries = 0
@@ -153,7 +162,7 @@ class Replica:
             self._is(SNAPSHOT)
             upstream = await taker.take(upstream)
         for repository in await self._reader.pending_repositories():
-            self._look_at(repository)
+            self.look_at(repository)
         try:
             async with aclosing(self._client.log(upstream)) as lines:
                 await self._keep(lines, upstream)
@@ -176,7 +185,7 @@ class Replica:
                 await self._changes.submit(KeepEvents(tuple(batch), upstream))
                 for event in batch:
                     if event.repository:
-                        self._look_at(event.repository)
+                        self.look_at(event.repository)
                 self._something.set()  # also where nothing is for a repository: the log may be settled now
         finally:
             reading.cancel()
@@ -235,11 +244,11 @@ class Replica:
             log.error("a change cannot be shown", repository=repository, error=str(error))
             return False
         except ManifestBlobUnknown:  # a blob went between the look and the change
-            self._look_at(repository)
+            self.look_at(repository)
             return False
         except RegistryError as error:
             log.error("changes cannot be shown just now", repository=repository, error=error.message)
-            asyncio.get_running_loop().call_later(1.0, self._look_at, repository)
+            asyncio.get_running_loop().call_later(1.0, self.look_at, repository)
             return False
         self._unreadable.pop(repository, None)
         await self._fetcher.want(repository, found.wanted)
@@ -261,11 +270,14 @@ class Replica:
             self._has_news.clear()
             began = loop.time()
             if self._state in (FOLLOWING, SNAPSHOT):
-                try:
-                    await self._client.ack(await self.status())
-                except (UpstreamError, RegistryError) as error:
-                    log.debug("the registry above could not be told how far we are", error=str(error))
+                await self._tell()
             await asyncio.sleep(max(_ACK_PAUSE, _RESTS * (loop.time() - began)))
+
+    async def _tell(self) -> None:
+        try:
+            await self._client.ack(await self.status())
+        except (UpstreamError, RegistryError) as error:
+            log.debug("the registry above could not be told how far we are", error=str(error))
 
 
 def _checked(line: wire.Event, serial: int, chain: bytes) -> JournalEvent:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # commands need the table of operations, and not what does th
     from registry.auth.accounts import AccountService
     from registry.auth.keys import KeyRotation
     from registry.auth.replicas import ReplicaService
+    from registry.services.own_replication import OwnReplication
     from registry.services.slaves import SlaveService
 
 A = TypeVar("A")
@@ -35,6 +36,7 @@ class Administration:
     keys: KeyRotation
     replicas: ReplicaService
     slaves: SlaveService
+    own: OwnReplication
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.api import accounts, grants, keys, limits, replication, waiting
+from registry.api import accounts, grants, keys, limits, own_replication, replication, waiting
 from registry.api.operation import Operation
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -14,4 +14,5 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *keys.OPERATIONS,
     *replication.OPERATIONS,
     *waiting.OPERATIONS,
+    *own_replication.OPERATIONS,
 )

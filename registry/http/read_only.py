@@ -10,10 +10,13 @@ from dataclasses import replace
 
 from aiohttp import web
 
+from registry.api.operation import BASE
+from registry.api.own_replication import OWN
 from registry.errors import ReadOnly
 from registry.http.router import Call, Route
 
 _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
+_OF_THE_SLAVE = BASE + OWN
 _OF_CONTENT = ("push", "delete", "admin")
 
 
@@ -23,7 +26,8 @@ def read_only(routes: Sequence[Route], master: str) -> list[Route]:
     async def refuse(_call: Call) -> web.StreamResponse:
         raise ReadOnly(f"this registry is a read-only copy: push to {master} instead", {"master": master})
 
-    return [
-        replace(route, handler=refuse) if route.method in _CHANGING and route.right in _OF_CONTENT else route
-        for route in routes
-    ]
+    return [replace(route, handler=refuse) if _changes_content(route) else route for route in routes]
+
+
+def _changes_content(route: Route) -> bool:
+    return route.method in _CHANGING and route.right in _OF_CONTENT and route.template != _OF_THE_SLAVE

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.domain.events import JournalEvent
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.replica import Orders, Pending, Report, Transfer, Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,10 @@ class ReplicaReader(Protocol):
     async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
         """The `limit` that have waited longest, each with its first serial; and how many wait."""
         ...
+
+    async def orders(self) -> Orders: ...
+
+    async def report(self) -> Report: ...
 
     async def transfer(self, digest: str) -> Transfer | None: ...
 

@@ -32,6 +32,8 @@ class SlaveReport:
     where the slave did not say."""
     behind_total: int = 0
     """How many repositories wait; more than are in `behind` where they are many."""
+    drift: int = 0
+    """Items that were found to differ from what is above, since the slave's start."""
 
     def shows(self, repository: str, serial: int) -> bool:
         """Whether what happened to a repository up to that event can be seen there."""

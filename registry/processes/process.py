@@ -49,6 +49,7 @@ from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.feed import SqlFeed, SqlSlaveFeed
 from registry.storage.metadata.reader import SqlReader
+from registry.storage.metadata.replica_reader import SqlReplicaReader
 from registry.storage.stores import Stores
 from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
@@ -81,6 +82,7 @@ class Process:
         # Postgres may have other nodes, whose commits are not counted here.
         log_reader = SqlSlaveFeed(rows) if settings.replication.is_slave else SqlFeed(rows)
         self.feed = ProcessFeed(log_reader, log_reader, None if settings.database.url else commits)
+        self._replica_reader = SqlReplicaReader(rows, self.sql)
         freshness = self.database.freshness(self.sql, commits)
         self.reader = CachedReader(self.sql, freshness, _CACHE_BYTES)
         self.access = CurrentAccess(self.sql, freshness)
@@ -105,7 +107,9 @@ class Process:
         configure_logs(settings.log.level, settings.log.format)
         self.access_log.close()
         self.access_log = AccessLog(settings.log.level, settings.log.format)
-        self._process_access = ProcessAccess(settings, self.access, self.sql, self.feed.reader, self.soft_state)
+        self._process_access = ProcessAccess(
+            settings, self.access, self.sql, self.feed.reader, self._replica_reader, self.soft_state
+        )
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
         self.blobs = self.stores.served_blobs(
             self.directory, settings.storage.cache, self.metrics.blob_damaged, self.metrics

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import structlog
 
+from registry.domain.clock import system_clock
 from registry.errors import StartupError
 from registry.ports import Changes, Leases
 from registry.processes.process import Process
 from registry.replication_settings import ReplicationSettings
+from registry.storage.metadata.feed import SqlSlaveFeed
 from registry.storage.metadata.replica_reader import SqlReplicaReader
 from replication.client import UpstreamClient
+from replication.directed import Directed
 from replication.fetch import Fetcher, Parts
 from replication.replica import Replica
+from replication.verify import Verifier
 
 log = structlog.get_logger(__name__)
 
@@ -37,6 +41,10 @@ class SlaveNode:
             changes,
             lambda arrived: Fetcher(self._client, parts, asked.transfers, arrived),
         )
+        feed = SqlSlaveFeed(self._rows)
+        verifier = Verifier(self._client, reader, feed, feed, changes, self._replica.look_at)
+        about = (verifier, self._client, reader, changes, system_clock, asked.verify, process.metrics.drifted)
+        self._directed = Directed(self._replica, *about)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -52,7 +60,7 @@ class SlaveNode:
     async def _run(self) -> None:
         while True:
             try:
-                await self._replica.run()
+                await self._directed.run()
             except Exception:  # an error of the program: what waits is kept, so the next try may do better
                 log.exception("the slave stopped following its master, and begins again", seconds=_REST)
             await asyncio.sleep(_REST)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -145,3 +146,69 @@ def move_tag(pushes: RegistryClient, repository: str, images: Sequence[content.I
 def first_serial(server: ShoalServer, log: str) -> int:
     with contextlib.closing(sqlite3.connect(server.data / "shoal.db")) as database:
         return int(database.execute(f"SELECT min(serial) FROM {log}").fetchone()[0])  # noqa: S608 - ours
+
+
+def test_drift_is_found_told_and_healed(start_shoal: StartShoal) -> None:
+    master = start_shoal()
+    slave = slave_of(start_shoal, master.url)
+    image, other = content.small_image(1), content.small_image(2)
+    with RegistryClient(master.url) as pushes:
+        for name in ("team/app", "team/other", "team/third"):
+            pushes.push_image(name, image, "v1")
+            pushes.push_image(name, other, "v2")
+        wait_until_same(master.url, slave.url)
+        at_slave = Commands("--data", slave.data)
+        assert "3 repositories: no items differed" in at_slave("replication", "verify")
+        slave.stop()
+        with contextlib.closing(sqlite3.connect(slave.data / "shoal.db")) as database, database:
+            of = "(SELECT id FROM repositories WHERE name = ?)"
+            database.execute(
+                f"UPDATE tags SET digest = ? WHERE name = 'v1' AND repository_id = {of}", (other.digest, "team/app")
+            )
+            database.execute(f"DELETE FROM tags WHERE name = 'v2' AND repository_id = {of}", ("team/app",))
+            database.execute(
+                "INSERT INTO tags (name, digest, repository_id) SELECT 'ghost', ?, id FROM repositories WHERE name = ?",
+                (image.digest, "team/other"),
+            )
+            for table in ("tags", "manifests", "refs") if False else ("tags", "manifests"):
+                database.execute(f"DELETE FROM {table} WHERE repository_id = {of}", ("team/third",))
+        slave.start()
+        assert tags_of(slave.url) != tags_of(master.url)
+        told = at_slave.run("replication", "verify", status=1).stdout
+        for line in (
+            "team/app: tag v1 is",
+            "team/app: tag v2 is missing",
+            "team/other: tag ghost",
+            "team/third: manifest",
+        ):
+            assert line in told, told
+        wait_until_same(master.url, slave.url)
+        assert "no items differed" in at_slave("replication", "verify")
+        at_master = Commands("--data", master.data)
+        wait_until(lambda: at_master.json("replication", "status")[0]["drift"] == 7, "the master is told")
+        assert "shoal_replication_drift_total 7.0" in requests.get(f"{slave.url}/metrics", timeout=30).text
+
+
+def test_a_slave_is_paused_and_begins_anew(start_shoal: StartShoal) -> None:
+    master = start_shoal()
+    slave = slave_of(start_shoal, master.url)
+    at_slave, at_master = Commands("--data", slave.data), Commands("--data", master.data)
+    with RegistryClient(master.url) as pushes:
+        pushes.push_image("team/app", content.small_image(1), "v1")
+        wait_until_same(master.url, slave.url)
+        before = tags_of(slave.url)
+        at_slave("replication", "pause")
+        wait_until(lambda: at_master.json("replication", "status")[0]["state"] == "paused", "it is paused")
+        pushes.push_image("team/app", content.small_image(2), "v2")
+        slave.stop()
+        slave.start()
+        time.sleep(1.5)
+        assert tags_of(slave.url) == before
+        at_slave("replication", "resume")
+        wait_until_same(master.url, slave.url)
+        at_slave("replication", "resync", "--repo", "team/app")
+        at_slave("replication", "resync")
+        pushes.push_image("team/app", content.small_image(3), "v3")
+        wait_until_same(master.url, slave.url)
+        slave.wait_for_log(lambda entry: entry.get("event") == "a snapshot was taken")
+    assert "is no slave" in at_master.refused("replication", "pause")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -73,8 +74,8 @@ def keep_events(connection: Connection, change: KeepEvents, now: float) -> Outco
         if event.kind.startswith(events.AUTH):
             _set_record(connection, *events.record_of(event.kind, event.payload), now)
     # Where the log that is kept begins is for whoever cuts it to say.
-    base = {"base_serial": known.base_serial, "base_epoch": known.base_epoch, "base_chain": known.base_chain}
-    note(connection, replace(change.upstream, **base))
+    serial, epoch, chain = known.base_serial, known.base_epoch, known.base_chain
+    note(connection, replace(change.upstream, base_serial=serial, base_epoch=epoch, base_chain=chain))
     return Outcome(changed=bool(new))
 
 
@@ -112,6 +113,10 @@ def detach(connection: Connection) -> Outcome:
 
 def drop_pending(connection: Connection, repository: str, through: int) -> None:
     connection.execute(_DROP_PENDING, {"name": repository, "through": through})
+
+
+def add_pending(connection: Connection, told: Sequence[Pending]) -> None:
+    connection.execute(_ADD_PENDING, [_pending_row(each) for each in told])
 
 
 def pending_of(row: Row[Any]) -> Pending:

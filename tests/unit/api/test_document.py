@@ -32,7 +32,7 @@ async def routes() -> list[Route]:
     people = NodePeople((), node.access)
     parts = NodeParts(node.metadata, LocalLeases(), logins, people, NoAudit(), NoSlaves())
     nothing = cast("Any", None)  # no handler runs
-    served = ProcessAccess(Settings(), node.access, node.metadata, nothing, None).routes(parts)
+    served = ProcessAccess(Settings(), node.access, node.metadata, nothing, nothing, None).routes(parts)
     return [route for route in served if route.template.startswith(BASE)]
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 import pytest
 
 from registry.domain.changes import Change, KeepSnapshot, Outcome
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.replica import Orders, Pending, Report, Transfer, Upstream
 from registry.ports.replication import Waiting
 from replication import wire
 from replication.client import UpstreamClient, UpstreamError
@@ -38,6 +38,12 @@ class Empty:
 
     async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
         return [], 0
+
+    async def orders(self) -> Orders:
+        return Orders()
+
+    async def report(self) -> Report:
+        return Report()
 
     async def waiting(self) -> Waiting:
         return Waiting(0, 0)
