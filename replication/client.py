@@ -64,6 +64,8 @@ class UpstreamClient:
         self._token = token
         self._trust = _trust(ca_file)
         self._session: ClientSession | None = None
+        self.fetched = 0
+        """Bytes of blobs that came."""
 
     async def close(self) -> None:
         if self._session is not None:
@@ -96,6 +98,7 @@ class UpstreamClient:
         async with self._asked("GET", f"blobs/{digest}", headers=headers) as response:
             behind = start if response.status == 200 else 0
             async for chunk in response.content.iter_any():
+                self.fetched += len(chunk)
                 wanted = chunk[behind:]
                 behind -= len(chunk) - len(wanted)
                 if wanted:

@@ -149,10 +149,8 @@ class Feed:
             raise RequestInvalid(f"this is no report of a slave: {error}"[:300]) from error
         numbers = ack.stored, ack.visible, ack.waiting, ack.missing
         behind = None if ack.behind is None else tuple(ack.behind[: wire.MOST_BEHIND])
-        if not all(
-            0 <= number <= _LARGEST
-            for number in (*numbers, ack.behind_total, ack.drift, *(at for _, at in behind or ()))
-        ):
+        others = ack.behind_total, ack.drift, ack.fetched, *(serial for _, serial in behind or ())
+        if not all(0 <= number <= _LARGEST for number in (*numbers, *others)):
             raise RequestInvalid("a number of the report cannot be")
         now = self._clock()
         report = SlaveReport(
@@ -166,6 +164,7 @@ class Feed:
             behind,
             ack.behind_total,
             ack.drift,
+            ack.fetched,
         )
         await self._slaves.report(report)
         return web.Response(status=204)

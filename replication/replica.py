@@ -114,7 +114,7 @@ class Replica:
         visible = waiting.first - 1 if waiting.events else upstream.serial
         error = self._error or next(iter(self._unreadable.values()), "") or self._fetcher.error
         numbers = upstream.serial, max(0, visible), waiting.events, self._fetcher.missing
-        told = wire.Ack(*numbers, self._state, error, drift=self.drift)
+        told = wire.Ack(*numbers, self._state, error, drift=self.drift, fetched=self._client.fetched)
         if upstream.snapshot or upstream.serial < upstream.settled:  # what is shown goes with no place in the log
             return msgspec.structs.replace(told, visible=0)
         behind, total = await self._reader.waiting_repositories(wire.MOST_BEHIND)

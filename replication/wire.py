@@ -177,8 +177,8 @@ class Ack(Struct, frozen=True):
     `stored`: the last serial that it has; `visible`: all events up to this serial are visible; `waiting`: how many are
     not; `missing`: bytes of blobs that they wait for; `error`: what went wrong last, "" where nothing does.
     `behind`: of the `behind_total` repositories that wait, those that have waited longest, each with the serial of its
-    first event that waits, in the order of those; null where that is not known. `drift`: items that were found to differ
-    from what is above, and were healed, since the slave's start.
+    first event that waits, in the order of those; null where that is not known. `drift`: items that were found to
+    differ from what is above, and were healed; `fetched`: bytes of blobs that came; both since the slave's start.
     """
 
     stored: int
@@ -190,6 +190,7 @@ class Ack(Struct, frozen=True):
     behind: list[tuple[str, int]] | None = None
     behind_total: int = 0
     drift: int = 0
+    fetched: int = 0
 
 
 class RepositoryState(Struct, frozen=True):

@@ -220,8 +220,8 @@ class Slave(Struct):
     of them for `lag_seconds`. `waiting`: events that wait for `missing` bytes of blobs. `error`: what went wrong last.
     `drift`: items that it found to differ from what is here, and healed, since its start. `events_per_second` and
     `bytes_per_second`: how fast it becomes like this server, over some seconds; `ready_in`: seconds until it is at that
-    rate, null where that cannot be told. `heard_ago`: seconds since its last report, and `since` the first one that this
-    server had.
+    rate, null where that cannot be told. `heard_ago`: seconds since its last report, and `since` the first one that
+    this server had.
     """
 
     name: str

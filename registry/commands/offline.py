@@ -143,10 +143,8 @@ async def administered(settings: Settings, directory: DataDirectory) -> AsyncIte
         replicas = ReplicaService(access, writer, system_clock)
         own = OwnReplication("", SqlReplicaReader(rows, reader), writer)
         audit.start()
-        yield (
-            Administration(accounts, keys, replicas, SlaveService(NoSlaves(), SqlFeed(rows), system_clock), own),
-            audit,
-        )
+        slaves = SlaveService(NoSlaves(), SqlFeed(rows), system_clock)
+        yield Administration(accounts, keys, replicas, slaves, own), audit
     finally:
         await audit.stop()
         await asyncio.shield(writer.stop())

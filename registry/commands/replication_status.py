@@ -43,9 +43,8 @@ def status(where: Where, watch: bool, as_json: bool) -> None:
     Console().print(table_of(slaves))
     if own.master:
         click.echo(line_of(own))
-    for slave in slaves:
-        if slave.error:
-            click.echo(f"{slave.name or '-'} ({slave.address}): {slave.error}")
+    for line in _errors(slaves):
+        click.echo(line)
 
 
 @click.command()
@@ -68,15 +67,16 @@ def _watch(client: Client) -> None:
         try:
             while True:
                 slaves, own = _slaves(client), _own(client)
-                errors = [
-                    Text(f"{slave.name or '-'} ({slave.address}): {slave.error}") for slave in slaves if slave.error
-                ]
-                live.update(
-                    Group(table_of(slaves), *([Text(line_of(own))] if own.master else []), *errors), refresh=True
-                )
+                lines = [line_of(own)] if own.master else []
+                lines += _errors(slaves)
+                live.update(Group(table_of(slaves), *map(Text, lines)), refresh=True)
                 time.sleep(_LOOK_EVERY)
         except KeyboardInterrupt:
             return
+
+
+def _errors(slaves: Sequence[Slave]) -> list[str]:
+    return [f"{slave.name or '-'} ({slave.address}): {slave.error}" for slave in slaves if slave.error]
 
 
 def table_of(slaves: Sequence[Slave]) -> Table:

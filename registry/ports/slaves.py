@@ -34,6 +34,11 @@ class SlaveReport:
     """How many repositories wait; more than are in `behind` where they are many."""
     drift: int = 0
     """Items that were found to differ from what is above, since the slave's start."""
+    fetched: int = 0
+    """Bytes of blobs that came, since the slave's start."""
+    events_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    """Over some seconds; whoever keeps the reports tells that."""
 
     def shows(self, repository: str, serial: int) -> bool:
         """Whether what happened to a repository up to that event can be seen there."""

@@ -161,17 +161,15 @@ def test_drift_is_found_told_and_healed(start_shoal: StartShoal) -> None:
         assert "3 repositories: no items differed" in at_slave("replication", "verify")
         slave.stop()
         with contextlib.closing(sqlite3.connect(slave.data / "shoal.db")) as database, database:
-            of = "(SELECT id FROM repositories WHERE name = ?)"
+            ids = dict(database.execute("SELECT name, id FROM repositories").fetchall())
+            app, another, third = (ids[name] for name in ("team/app", "team/other", "team/third"))
+            database.execute("UPDATE tags SET digest = ? WHERE name = 'v1' AND repository_id = ?", (other.digest, app))
+            database.execute("DELETE FROM tags WHERE name = 'v2' AND repository_id = ?", (app,))
             database.execute(
-                f"UPDATE tags SET digest = ? WHERE name = 'v1' AND repository_id = {of}", (other.digest, "team/app")
+                "INSERT INTO tags (repository_id, name, digest) VALUES (?, 'ghost', ?)", (another, image.digest)
             )
-            database.execute(f"DELETE FROM tags WHERE name = 'v2' AND repository_id = {of}", ("team/app",))
-            database.execute(
-                "INSERT INTO tags (name, digest, repository_id) SELECT 'ghost', ?, id FROM repositories WHERE name = ?",
-                (image.digest, "team/other"),
-            )
-            for table in ("tags", "manifests", "refs") if False else ("tags", "manifests"):
-                database.execute(f"DELETE FROM {table} WHERE repository_id = {of}", ("team/third",))
+            database.execute("DELETE FROM tags WHERE repository_id = ?", (third,))
+            database.execute("DELETE FROM manifests WHERE repository_id = ?", (third,))
         slave.start()
         assert tags_of(slave.url) != tags_of(master.url)
         told = at_slave.run("replication", "verify", status=1).stdout
@@ -198,12 +196,15 @@ def test_a_slave_is_paused_and_begins_anew(start_shoal: StartShoal) -> None:
         wait_until_same(master.url, slave.url)
         before = tags_of(slave.url)
         at_slave("replication", "pause")
-        wait_until(lambda: at_master.json("replication", "status")[0]["state"] == "paused", "it is paused")
+        wait_until(
+            lambda: [each["state"] for each in at_master.json("replication", "status")] == ["paused"], "it is paused"
+        )
         pushes.push_image("team/app", content.small_image(2), "v2")
         slave.stop()
         slave.start()
         time.sleep(1.5)
         assert tags_of(slave.url) == before
+        assert "(paused)" in at_slave("replication", "own")
         at_slave("replication", "resume")
         wait_until_same(master.url, slave.url)
         at_slave("replication", "resync", "--repo", "team/app")
