@@ -32,6 +32,7 @@ from registry.processes.succession import NodeSuccession
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.leases import LocalLeases
+from registry.services.log_cut import Kept, LogCutter
 from registry.storage.audit_log import AuditLog
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
@@ -130,6 +131,7 @@ class _Node:
         self._succession = self._new_succession()
         self._parts = parts = NodeParts(writer, leases, logins, people, self._audit, slaves, self._succession)
         self._sockets = sockets
+        self._log_cutter = LogCutter(slaves, writer, system_clock, sees_all=not process.settings.database.url)
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
         self._listener = process.listener(process.routes(parts), parts)
         self._fronts = [Front(process.control_listener(parts), control, shared=False)]
@@ -223,6 +225,9 @@ class _Node:
         """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
         process = self._process
         await self._rotate_keys()
+        kept = process.settings.replication
+        above = process.feed.reader if process.is_slave else None
+        await self._log_cutter.cut(Kept(kept.keep_events, kept.most_events), await process.head_serial(), above)
         if (leftovers := process.leftovers(self._writer)) is not None:
             await leftovers.collect()
         if process.directory.last_boot() != process.boot:

@@ -43,7 +43,9 @@ class ReplicationSettings(Section):
 
     `token`, or the first line of `token_file`: what `shoal replication token create` printed there. `transfers`: blobs
     that are fetched at the same time. `repositories`: patterns of what it copies; none for all that it may. `others`:
-    further addresses that may have the same log, of slaves and of whoever takes the place of the master.
+    further addresses that may have the same log, of slaves and of whoever takes the place of the master. `keep_events`:
+    of the log, in any case; `most_events`: even for slaves that are further behind, which take a snapshot then.
+    `verify`: seconds after which a slave compares itself with the registry above once more, 0 for never.
     """
 
     role: Literal["master", "slave"] = "master"
@@ -54,6 +56,10 @@ class ReplicationSettings(Section):
     ca_file: str = ""
     repositories: Annotated[tuple[str, ...], BeforeValidator(_patterns), Field(max_length=20)] = ()
     transfers: Annotated[int, Field(ge=1, le=64)] = 4
+    verify: Annotated[float, Field(ge=0)] = 3600.0
+    # fewer would be read by caches as a whole with each look
+    keep_events: Annotated[int, Field(ge=1000)] = 100_000
+    most_events: Annotated[int, Field(ge=1000)] = 1_000_000
 
     @property
     def is_slave(self) -> bool:
@@ -62,6 +68,8 @@ class ReplicationSettings(Section):
 
 def problems(settings: ReplicationSettings) -> Iterator[str]:
     """One line for each setting that does not go with another one."""
+    if settings.most_events < settings.keep_events:
+        yield "replication.most_events: no fewer than replication.keep_events"
     if not settings.is_slave:
         if settings.repositories:
             yield "replication.repositories: only a slave copies some of the repositories"

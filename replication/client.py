@@ -74,6 +74,8 @@ class UpstreamClient:
         self._token = token
         self._trust = _trust(ca_file)
         self._session: ClientSession | None = None
+        self.fetched = 0
+        """Bytes of blobs that came."""
 
     async def close(self) -> None:
         if self._session is not None:
@@ -91,12 +93,26 @@ class UpstreamClient:
         """
         return self._lines("snapshot", {name: text for name, text in (("after", after), ("cursor", cursor)) if text})
 
+    def repository(self, name: str) -> AsyncGenerator[Line]:
+        """As `snapshot`, of one repository: without records, and what the log says meanwhile has to be known."""
+        return self._lines("repository", {"name": name})
+
+    async def state(self, after: str) -> wire.State:
+        """The sums of some repositories."""
+        async with self._asked("GET", "state", {"after": after} if after else {}) as response:
+            body = await _small(response)
+        try:
+            return msgspec.json.decode(body, type=wire.State)
+        except msgspec.DecodeError as error:
+            raise UpstreamError(f"{self.url} sends sums that cannot be read: {error}") from error
+
     async def blob(self, digest: str, start: int) -> AsyncGenerator[bytes]:
         """The bytes from `start` to the end of a blob."""
         headers = {"Range": f"bytes={start}-"} if start else {}
         async with self._asked("GET", f"blobs/{digest}", headers=headers) as response:
             behind = start if response.status == 200 else 0
             async for chunk in response.content.iter_any():
+                self.fetched += len(chunk)
                 wanted = chunk[behind:]
                 behind -= len(chunk) - len(wanted)
                 if wanted:
@@ -201,6 +217,16 @@ def _fork(body: bytes) -> wire.Fork | None:
         return msgspec.json.decode(body, type=_Errors).errors[0].detail
     except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
         return None
+
+
+async def _small(response: ClientResponse) -> bytes:
+    """A whole body. Raises UpstreamError where it is none that this protocol has."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > wire.LONGEST_LINE:
+            raise UpstreamError("an answer is too long")
+    return bytes(body)
 
 
 def _trust(ca_file: str) -> ssl.SSLContext | bool:

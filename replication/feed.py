@@ -78,6 +78,7 @@ class Feed:
         found = [
             FeedRoute("log", "GET", f"{wire.BASE}/log", REPLICATE, self.log),
             FeedRoute("snapshot", "GET", f"{wire.BASE}/snapshot", REPLICATE, self.snapshot),
+            FeedRoute("repository", "GET", f"{wire.BASE}/repository", REPLICATE, self.repository),
             FeedRoute("blob", "GET", f"{wire.BASE}/blobs/{{digest}}", REPLICATE, self.blob),
             FeedRoute("ack", "POST", f"{wire.BASE}/ack", REPLICATE, self.ack),
             FeedRoute("epoch", "GET", f"{wire.BASE}/epoch", REPLICATE, self.epoch),
@@ -135,6 +136,20 @@ class Feed:
             await stream.add(wire.encode(wire.SnapshotEnd(_on_the_wire(await self._reader.log_position()))))
         return stream.response
 
+    async def repository(self, asked: Asked) -> web.StreamResponse:
+        """One repository as a snapshot has it, which may be one that is not there. Raises RequestInvalid."""
+        name = asked.request.query.get("name", "")
+        if not name:
+            raise RequestInvalid("name the repository with ?name=")
+        head = await self._reader.snapshot_position()
+        if asked.request.method == "HEAD":
+            return web.Response(content_type=wire.NDJSON)
+        async with self._streams.answering(asked) as stream:
+            await stream.add(self._hello(head))
+            await repository_lines.tell(stream, self._reader, name)
+            await stream.add(wire.encode(wire.SnapshotEnd(_on_the_wire(await self._reader.log_position()))))
+        return stream.response
+
     async def blob(self, asked: Asked) -> web.StreamResponse:
         return await asked.send_blob(Digest.parse(asked.parameter("digest")))
 
@@ -142,9 +157,12 @@ class Feed:
         """What a slave says of itself. Raises RequestInvalid."""
         ack = await _read(asked, wire.Ack)
         numbers = ack.stored, ack.visible, ack.waiting, ack.missing
-        if not all(0 <= number <= _LARGEST for number in numbers):
+        behind = None if ack.behind is None else tuple(ack.behind[: wire.MOST_BEHIND])
+        others = ack.behind_total, ack.drift, ack.fetched, *(serial for _, serial in behind or ())
+        if not all(0 <= number <= _LARGEST for number in (*numbers, *others)):
             raise RequestInvalid("a number of the report cannot be")
         if (scope := asked.scope) is not None:
+            behind = None  # their serials are the slave's own
             numbers = (*await self._limited.reported(ack.cursor, ack.stored, ack.visible, scope), *numbers[2:])
         now = self._clock()
         report = SlaveReport(
@@ -155,6 +173,10 @@ class Feed:
             ack.error[:_LONGEST_TEXT],
             now,
             now,
+            behind,
+            ack.behind_total,
+            ack.drift,
+            ack.fetched,
         )
         await self._slaves.report(report)
         return web.Response(status=204)

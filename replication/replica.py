@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import structlog
 
 from registry.domain import events
@@ -32,10 +33,12 @@ _MOST_WAITING = 1000
 _PAGE = 1000
 _REST = 1.0  # seconds
 _REST_AFTER_REFUSAL = 30.0  # seconds: people have to do something first
-_ACK_EVERY = 1.0  # seconds
+_ACK_EVERY = 1.0  # seconds, and at once when something was shown
+_ACK_PAUSE = 0.1  # seconds between two
 _RESTS = 2.0  # times as long as the last look took
 
 FOLLOWING, SNAPSHOT, FORKED, REFUSED, AWAY = "following", "snapshot", "forked", "refused", "away"
+PAUSED = "paused"
 
 
 FetcherOf = Callable[[Callable[[str], None]], Fetcher]
@@ -104,7 +107,10 @@ class Replica:
         self._dirty: dict[str, None] = {}
         self._rests_until: dict[str, float] = {}
         self._something = asyncio.Event()
+        self._has_news = asyncio.Event()
         self._fetcher: Fetcher = fetcher_of(self._arrived)
+        self.drift = 0
+        """Items that differed from what is above, since the start."""
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -114,15 +120,24 @@ class Replica:
             group.create_task(self._fetcher.run())
             group.create_task(self._acknowledge())
 
+    async def rest(self) -> None:
+        """Say that nothing is followed just now."""
+        self._is(PAUSED)
+        await self._tell()
+
     async def status(self) -> wire.Ack:
         """How far it is, as it tells the registry above."""
         upstream, waiting = await self._reader.upstream() or Upstream(), await self._reader.waiting()
         visible = waiting.first - 1 if waiting.events else upstream.serial
         error = self._error or next(iter(self._unreadable.values()), "") or self._fetcher.error
         numbers = upstream.serial, max(0, visible), waiting.events, self._fetcher.missing
-        return wire.Ack(*numbers, self._state, error, upstream.cursor)
+        told = wire.Ack(*numbers, self._state, error, upstream.cursor, drift=self.drift, fetched=self._client.fetched)
+        if upstream.snapshot or upstream.serial < upstream.settled:  # what is shown goes with no place in the log
+            return msgspec.structs.replace(told, visible=0)
+        behind, total = await self._reader.waiting_repositories(wire.MOST_BEHIND)
+        return msgspec.structs.replace(told, behind=list(behind), behind_total=total)
 
-    def _look_at(self, repository: str) -> None:
+    def look_at(self, repository: str) -> None:
         self._dirty[repository] = None
         self._something.set()
 
@@ -130,7 +145,7 @@ class Replica:
         """A blob of it came. What waits there is looked at as a whole each time, which takes long where much waits: it
         rests for twice as long in between, so that a thousand blobs are not a thousand looks."""
         rests_until = self._rests_until.get(repository, 0.0)
-        asyncio.get_running_loop().call_at(rests_until, self._look_at, repository)
+        asyncio.get_running_loop().call_at(rests_until, self.look_at, repository)
 
     async def _follow(self) -> None:
         tries = 0
@@ -181,7 +196,7 @@ class Replica:
             self._is(SNAPSHOT)
             upstream = await self._snapshot(taker, upstream)
         for repository in await self._reader.pending_repositories():
-            self._look_at(repository)
+            self.look_at(repository)
         try:
             async with aclosing(self._client.log(upstream)) as lines:
                 await self._keep(lines, upstream)
@@ -217,6 +232,7 @@ class Replica:
         if self._forks is not None:
             to = self._forks / fork.name_of(upstream.epoch, takeover.after)
             await fork.keep(fork.events_after(self._reader, takeover.after), to)
+
     async def _snapshot(self, taker: SnapshotTaker, begun: Upstream | None) -> Upstream:
         try:
             return await taker.take(begun)
@@ -251,7 +267,7 @@ class Replica:
             await self._changes.submit(KeepEvents(tuple(told), upstream))
         for event in told:
             if event.repository:
-                self._look_at(event.repository)
+                self.look_at(event.repository)
         return upstream
 
     async def _read(self, lines: AsyncGenerator[wire.Line], upstream: Upstream, queue: _Events) -> None:
@@ -307,16 +323,17 @@ class Replica:
             found = plan(repository, entries, linked, known, settled)
             if found.show is not None:
                 await self._changes.submit(found.show)
+                self._has_news.set()
         except UnreadableError as error:
             self._unreadable[repository] = str(error)
             log.error("a change cannot be shown", repository=repository, error=str(error))
             return False
         except ManifestBlobUnknown:  # a blob went between the look and the change
-            self._look_at(repository)
+            self.look_at(repository)
             return False
         except RegistryError as error:
             log.error("changes cannot be shown just now", repository=repository, error=error.message)
-            asyncio.get_running_loop().call_later(1.0, self._look_at, repository)
+            asyncio.get_running_loop().call_later(1.0, self.look_at, repository)
             return False
         self._unreadable.pop(repository, None)
         await self._fetcher.want(repository, found.wanted)
@@ -331,13 +348,21 @@ class Replica:
         return found
 
     async def _acknowledge(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_ACK_EVERY)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._has_news.wait(), _ACK_EVERY)
+            self._has_news.clear()
+            began = loop.time()
             if self._state in (FOLLOWING, SNAPSHOT):
-                try:
-                    await self._client.ack(await self.status())
-                except (UpstreamError, RegistryError) as error:
-                    log.debug("the registry above could not be told how far we are", error=str(error))
+                await self._tell()
+            await asyncio.sleep(max(_ACK_PAUSE, _RESTS * (loop.time() - began)))
+
+    async def _tell(self) -> None:
+        try:
+            await self._client.ack(await self.status())
+        except (UpstreamError, RegistryError) as error:
+            log.debug("the registry above could not be told how far we are", error=str(error))
 
 
 def _checked(line: wire.Event, serial: int, chain: bytes) -> JournalEvent:

@@ -21,6 +21,8 @@ LONGEST_LINE = 8 * 1024 * 1024
 """Bytes; a manifest has at most 4 MiB, which base64 makes a third longer."""
 HEARTBEAT = 5.0
 """Seconds after which a stream that has nothing to say says so."""
+MOST_BEHIND = 100
+"""Repositories that a report names."""
 
 
 class Position(Struct, frozen=True):
@@ -188,6 +190,9 @@ class Ack(Struct, frozen=True):
     `stored`: the last serial that it has; `visible`: all events up to this serial are visible; `waiting`: how many are
     not; `missing`: bytes of blobs that they wait for; `error`: what went wrong last, "" where nothing does.
     `cursor`: of a slave of some repositories, that of the event `stored`.
+    `behind`: of the `behind_total` repositories that wait, those that have waited longest, each with the serial of its
+    first event that waits, in the order of those; null where that is not known. `drift`: items that were found to
+    differ from what is above, and were healed; `fetched`: bytes of blobs that came; both since the slave's start.
     """
 
     stored: int
@@ -197,6 +202,10 @@ class Ack(Struct, frozen=True):
     state: str = ""
     error: str = ""
     cursor: str = ""
+    behind: list[tuple[str, int]] | None = None
+    behind_total: int = 0
+    drift: int = 0
+    fetched: int = 0
 
 
 class RepositoryState(Struct, frozen=True):

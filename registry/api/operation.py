@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # commands need the table of operations, and not what does th
     from registry.auth.keys import KeyRotation
     from registry.auth.replicas import ReplicaService
     from registry.ports.succession import Succession
+    from registry.services.own_replication import OwnReplication
     from registry.services.slaves import SlaveService
 
 A = TypeVar("A")
@@ -36,6 +37,7 @@ class Administration:
     keys: KeyRotation
     replicas: ReplicaService
     slaves: SlaveService
+    own: OwnReplication
     succession: Succession
 
 

@@ -225,7 +225,10 @@ class ReplicationTokenSecret(Struct):
 class Slave(Struct):
     """`stored`: the last event that it has. All up to `visible` can be pulled there; `lag_events` cannot yet, the first
     of them for `lag_seconds`. `waiting`: events that wait for `missing` bytes of blobs. `error`: what went wrong last.
-    `heard_ago`: seconds since its last report, and `since` the first one that this server had.
+    `drift`: items that it found to differ from what is here, and healed, since its start. `events_per_second` and
+    `bytes_per_second`: how fast it becomes like this server, over some seconds; `ready_in`: seconds until it is at that
+    rate, null where that cannot be told. `heard_ago`: seconds since its last report, and `since` the first one that
+    this server had.
     """
 
     name: str
@@ -238,6 +241,10 @@ class Slave(Struct):
     missing: int
     state: str
     error: str
+    drift: int
+    events_per_second: float
+    bytes_per_second: float
+    ready_in: float | None
     since: datetime
     heard: datetime
     heard_ago: float
@@ -256,6 +263,10 @@ class Slave(Struct):
             report.missing,
             report.state,
             report.error,
+            report.drift,
+            report.events_per_second,
+            report.bytes_per_second,
+            status.ready_in,
             _time(report.since),
             _time(report.heard),
             status.heard_ago,

@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from registry.commands.options import config_option, json_option, told_plainly
+from registry.commands.replication_own import pause, resume, resync, verify
+from registry.commands.replication_status import own, status
+from registry.commands.replication_wait import wait
 from registry.commands.where import Where, where_options
 from registry.errors import StartupError
 
@@ -14,6 +17,11 @@ from registry.errors import StartupError
 @click.group()
 def replication() -> None:
     """Let slaves copy this registry, and see how far they are."""
+
+
+for _command in (status, own, wait, verify, resync, pause, resume):
+    replication.add_command(_command)
+replication.add_command(status, "slaves")
 
 
 @replication.group()
@@ -152,36 +160,3 @@ def export_fork(config: Path | None, data: str | None, to: Path) -> None:
         click.echo(f"{count} events are in {to}. Their layers are still here, until this node goes on as a slave.")
     else:
         click.echo("Nothing was lost: the other node has all that this one took.")
-
-
-@replication.command()
-@json_option
-@told_plainly
-@where_options
-def status(where: Where, as_json: bool) -> None:
-    """Show the slaves that this server has heard of, and how far each is behind it."""
-    from rich.filesize import decimal
-
-    from registry.api.replication import LIST_SLAVES
-    from registry.commands.client import pages
-    from registry.commands.tables import show
-
-    with where.client() as client:
-        found = [slave for page in pages(client, LIST_SLAVES) for slave in page.slaves]
-    headings = ("slave", "address", "stored", "visible", "lag", "waiting", "missing", "state", "last error", "heard")
-    rows = [
-        (
-            slave.name or "-",
-            slave.address,
-            str(slave.stored),
-            str(slave.visible),
-            f"{slave.lag_events} events, {slave.lag_seconds:.1f} s" if slave.lag_events else "none",
-            str(slave.waiting),
-            decimal(slave.missing),
-            slave.state,
-            slave.error,
-            f"{slave.heard_ago:.0f} s ago",
-        )
-        for slave in found
-    ]
-    show(headings, rows, found, as_json=as_json)

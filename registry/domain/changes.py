@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from registry.domain.events import JournalEvent
 from registry.domain.manifest import Manifest
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.replica import Pending, Report, Transfer, Upstream
 from registry.domain.succession import Standing
 from registry.domain.upload import Leftover, UploadSession
 
@@ -257,6 +257,47 @@ class NoteTransfer:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRepair:
+    """A slave was found to differ from the registry above in a repository: `pending` makes it the same again.
+
+    It was compared with what was there some time between the events `serial` and `end`; nothing is `changed` where the
+    slave has not come to `end`, or was told of something of the repository since `serial`, or something waits there.
+    """
+
+    repository: str
+    pending: tuple[Pending, ...]
+    serial: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSlave:
+    """What an administrator has a slave do, beside what was ordered before: to pause or to go on (None: as it is), and
+    `what` once (registry.domain.replica.Orders) with a repository or, where it is "", all of them."""
+
+    paused: bool | None
+    what: str = ""
+    repository: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteReport:
+    """What came of what a slave was ordered to do."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class CutLog:
+    """The events before the serial `before` are not kept any more; of those the `most` oldest go now. `of_upstream`: of
+    the log above that a slave keeps, and not of the journal. `changed` where some went."""
+
+    before: int
+    most: int
+    of_upstream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Detach:
     """A slave becomes a registry of its own, with what it shows: all that it kept of the log above it goes."""
 
@@ -316,6 +357,10 @@ Change = (
     | CopyBlob
     | ShareBlob
     | NoteTransfer
+    | CutLog
+    | KeepRepair
+    | OrderSlave
+    | NoteReport
     | Detach
     | Promote
     | Demote

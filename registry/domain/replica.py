@@ -66,3 +66,49 @@ class Transfer:
     digest: str
     repository: str
     upload: str
+
+
+VERIFY, RESYNC = "verify", "resync"
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What an administrator wants of a slave. `what`: to do once, the `number`th order; "" before the first."""
+
+    paused: bool = False
+    number: int = 0
+    what: str = ""
+    repository: str = ""
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, text: str | None) -> Orders:
+        return cls(**json.loads(text)) if text else cls()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What came of the order `number`, or of a look that the slave took by itself since then.
+
+    `finished`: in seconds since the epoch. `repositories` were compared, and of `unclear` ones it could not be told.
+    `differing`: lines for people, some of the items that differed. `drift`: how many did since this slave began.
+    `error`: why it came to no end.
+    """
+
+    number: int = 0
+    finished: float = 0.0
+    repositories: int = 0
+    unclear: int = 0
+    differing: tuple[str, ...] = ()
+    drift: int = 0
+    error: str = ""
+
+    def to_text(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of(cls, text: str | None) -> Report:
+        fields = json.loads(text) if text else {}
+        return cls(**{**fields, "differing": tuple(fields.get("differing", ()))})

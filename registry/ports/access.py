@@ -15,8 +15,9 @@ class AccessReader(Protocol):
         """Kind, key and value of each."""
         ...
 
-    async def record_changes(self, after: int, limit: int) -> Sequence[tuple[str, str, str]]:
-        """Kind, key and value ("" where it was removed) of what the journal says beyond the serial `after`."""
+    async def record_changes(self, after: int, limit: int) -> Sequence[tuple[str, str, str]] | None:
+        """Kind, key and value ("" where it was removed) of what the journal says beyond the serial `after`; None where
+        it is not kept back to there."""
         ...
 
     async def private_key(self, key_id: str) -> str | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.domain.events import JournalEvent
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.replica import Orders, Pending, Report, Transfer, Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,15 @@ class LogPosition:
     serial: int
     epoch: int
     chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """An event without its content."""
+
+    serial: int
+    kind: str
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +69,14 @@ class FeedReader(Protocol):
 
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         """Up to `limit` events in order, and fewer where they are large."""
+        ...
+
+    async def holds(self, repository: str, reference: str) -> bool:
+        """Whether a repository has that tag, or a manifest of that digest."""
+        ...
+
+    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+        """The last `limit` events of a repository, the newest one first."""
         ...
 
     async def records(self) -> Sequence[tuple[str, str, str]]:
@@ -109,6 +126,14 @@ class ReplicaReader(Protocol):
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         """Of the log above, as FeedReader.log_events."""
         ...
+
+    async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
+        """The `limit` that have waited longest, each with its first serial; and how many wait."""
+        ...
+
+    async def orders(self) -> Orders: ...
+
+    async def report(self) -> Report: ...
 
     async def transfer(self, digest: str) -> Transfer | None: ...
 

@@ -50,6 +50,7 @@ from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.feed import SqlFeed, SqlSlaveFeed
 from registry.storage.metadata.reader import SqlReader
+from registry.storage.metadata.replica_reader import SqlReplicaReader
 from registry.storage.stores import Stores
 from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
@@ -81,6 +82,7 @@ class Process:
         self.database = database_of(settings)
         self._rows = self.database.rows()
         self.sql = SqlReader(self._rows)
+        self._replica_reader = SqlReplicaReader(self._rows, self.sql)
         freshness = self.database.freshness(self.sql, commits)
         self.reader = CachedReader(self.sql, freshness, _CACHE_BYTES)
         self.access = CurrentAccess(self.sql, freshness)
@@ -122,7 +124,9 @@ class Process:
         configure_logs(settings.log.level, settings.log.format)
         self.access_log.close()
         self.access_log = AccessLog(settings.log.level, settings.log.format)
-        self._process_access = ProcessAccess(settings, self.access, self.sql, self.feed.reader, self.soft_state)
+        self._process_access = ProcessAccess(
+            settings, self.access, self.sql, self.feed.reader, self._replica_reader, self.soft_state
+        )
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
         self.blobs = self.stores.served_blobs(
             self.directory, settings.storage.cache, self.metrics.blob_damaged, self.metrics

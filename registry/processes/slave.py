@@ -9,14 +9,18 @@ from pathlib import Path
 import structlog
 
 from registry.domain.changes import Demote
+from registry.domain.clock import system_clock
 from registry.errors import StartupError
 from registry.ports import Changes, Leases
 from registry.processes.process import Process
 from registry.replication_settings import ReplicationSettings
+from registry.storage.metadata.feed import SqlSlaveFeed
 from registry.storage.metadata.replica_reader import SqlReplicaReader
 from replication.client import UpstreamClient
+from replication.directed import Directed
 from replication.fetch import Fetcher, Parts
 from replication.replica import Replica
+from replication.verify import Verifier
 from replication.wire import Ack
 
 log = structlog.get_logger(__name__)
@@ -50,6 +54,10 @@ class SlaveNode:
             asked.others,
             process.settings.data / FORKS,
         )
+        feed = SqlSlaveFeed(self._rows)
+        verifier = Verifier(self._client, reader, feed, feed, changes, self._replica.look_at)
+        about = (verifier, self._client, reader, changes, system_clock, asked.verify, process.metrics.drifted)
+        self._directed = Directed(self._replica, *about)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -84,7 +92,7 @@ class SlaveNode:
             log.warning("this node was a master, and goes on as a slave of the log above it", url=self.master)
         while True:
             try:
-                await self._replica.run()
+                await self._directed.run()
             except Exception:  # an error of the program: what waits is kept, so the next try may do better
                 log.exception("the slave stopped following its master, and begins again", seconds=_REST)
             await asyncio.sleep(_REST)

@@ -36,8 +36,12 @@ ALL = select(access_records.c.kind, access_records.c.key, access_records.c.value
 ALL_WITH_PRIVATE = select(access_records)
 PRIVATE = select(access_records.c.private).where(_THIS)
 CHANGED = (
-    select(journal_table.c.kind, journal_table.c.payload)
-    .where(journal_table.c.serial > bindparam("after"), journal_table.c.repository == "")
+    select(journal_table.c.serial, journal_table.c.kind, journal_table.c.payload)
+    .where(
+        journal_table.c.serial > bindparam("after"),
+        # the first one, whatever it is: it says that nothing before the others was cut off
+        (journal_table.c.repository == "") | (journal_table.c.serial == bindparam("after") + 1),
+    )
     .order_by(journal_table.c.serial)
     .limit(bindparam("limit"))
 )
@@ -90,13 +94,15 @@ class CurrentAccess:
         if serial == self._serial:
             return
         # A node that has taken the place of its master goes on with another log, which may be shorter.
-        if not 0 <= self._serial < serial <= self._serial + _EVENTS_A_LOOK:
+        is_far = not 0 <= self._serial < serial <= self._serial + _EVENTS_A_LOOK
+        changes = None if is_far else await self._reader.record_changes(self._serial, _EVENTS_A_LOOK)
+        if changes is None:
             table = AccessTable()
             for kind, _, value in await self._reader.records():
                 table.put(decode(kind, value))
             self._table = table
         else:
-            for kind, key, value in await self._reader.record_changes(self._serial, _EVENTS_A_LOOK):
+            for kind, key, value in changes:
                 if value:
                     self._table.put(decode(kind, value))
                 else:

@@ -11,6 +11,7 @@ from registry.domain.changes import (
     Change,
     CollectBlobs,
     CopyBlob,
+    CutLog,
     DeleteBlob,
     DeleteManifest,
     DeleteTag,
@@ -23,12 +24,15 @@ from registry.domain.changes import (
     KeepBlob,
     KeepEvents,
     KeepPlan,
+    KeepRepair,
     KeepSnapshot,
     LinkBlob,
     MountBlob,
     MoveBlob,
     NoteMove,
+    NoteReport,
     NoteTransfer,
+    OrderSlave,
     Outcome,
     PlanObject,
     Promote,
@@ -41,7 +45,7 @@ from registry.domain.changes import (
 )
 from registry.domain.upload import Leftover, object_remains
 from registry.errors import BlobInUse, BlobUnknown
-from registry.storage.metadata import access, limits, manifests, replica, sessions, succession
+from registry.storage.metadata import access, cutting, limits, manifests, orders, replica, sessions, succession
 from registry.storage.metadata import statements as sql
 
 
@@ -95,6 +99,14 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
             return replica.keep_snapshot(connection, change, now)
         case NoteTransfer():
             return replica.note_transfer(connection, change)
+        case KeepRepair():
+            return orders.keep_repair(connection, change)
+        case OrderSlave():
+            return orders.order(connection, change)
+        case NoteReport():
+            return orders.note_report(connection, change)
+        case CutLog():
+            return cutting.cut_log(connection, change)
         case Detach():
             return replica.detach(connection)
         case Promote():

@@ -5,16 +5,25 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, Table, bindparam, select
 
 from registry.domain.events import JournalEvent
 from registry.domain.replica import Upstream
 from registry.domain.succession import Standing
 from registry.errors import Denied, StorageFailure, Unavailable
-from registry.ports.replication import LogPosition, SnapshotManifest
+from registry.ports.replication import LogEntry, LogPosition, SnapshotManifest
 from registry.storage.metadata import access, journal, replica, statements
 from registry.storage.metadata.rows import Rows
-from registry.storage.metadata.schema import CURSOR_SECRET, blob_links, head, manifests, properties, repositories, tags
+from registry.storage.metadata.schema import (
+    CURSOR_SECRET,
+    blob_links,
+    head,
+    manifests,
+    properties,
+    repositories,
+    tags,
+    upstream_log,
+)
 from registry.storage.metadata.schema import journal as events
 from registry.storage.metadata.succession import STANDING
 
@@ -22,6 +31,24 @@ _PAGE_BYTES = 4 * 1024 * 1024
 _MANIFESTS_AT_ONCE = 500
 _POSITION = select(head.c.serial, head.c.epoch, head.c.chain)
 _EVENT = select(events).where(events.c.serial == bindparam("serial"))
+_TAG, _MANIFEST = (
+    select(column)
+    .join(repositories)
+    .where(repositories.c.name == bindparam("repository"), column == bindparam("reference"))
+    for column in (tags.c.name, manifests.c.digest)
+)
+
+
+def _newest_in(log: Table) -> Select[Any]:
+    return (
+        select(log.c.serial, log.c.kind, log.c.payload)
+        .where(log.c.repository == bindparam("repository"))
+        .order_by(log.c.serial.desc())
+        .limit(bindparam("limit"))
+    )
+
+
+_NEWEST, _NEWEST_ABOVE = _newest_in(events), _newest_in(upstream_log)
 _MANIFESTS = (
     select(manifests.c.digest, manifests.c.media_type, manifests.c.content)
     .join(repositories)
@@ -101,6 +128,17 @@ class SqlFeed:
                     break
         return found
 
+    async def holds(self, repository: str, reference: str) -> bool:
+        values = {"repository": repository, "reference": reference}
+        return any([await self._rows.scalar(statement, values) is not None for statement in (_TAG, _MANIFEST)])
+
+    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+        return await self._newest(_NEWEST, repository, limit)
+
+    async def _newest(self, statement: Select[Any], repository: str, limit: int) -> Sequence[LogEntry]:
+        rows = await self._rows.all(statement, {"repository": repository, "limit": limit})
+        return [LogEntry(row.serial, row.kind, row.payload) for row in rows]
+
     async def records(self) -> Sequence[tuple[str, str, str]]:
         rows = await self._rows.all(access.ALL, {})
         return [(row.kind, row.key, row.value) for row in rows]
@@ -179,6 +217,9 @@ class SqlSlaveFeed(SqlFeed):
 
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         return await self._events(replica.EVENTS_AFTER, after, limit)
+
+    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+        return await self._newest(_NEWEST_ABOVE, repository, limit)
 
     async def _upstream(self) -> Upstream:
         """Raises Unavailable while what is shown does not go with a place in the log."""

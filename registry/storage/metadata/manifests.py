@@ -98,6 +98,8 @@ def _replace_manifest(connection: Connection, name: str, repository: int, manife
         return
     if known_type is not None:
         _drop_manifest(connection, repository, digest, now)
+    # A database that was damaged may have them without their manifest, and is being healed.
+    connection.execute(sql.DROP_REFERENCES, {"r": repository, "d": digest})
     _store(connection, repository, manifest)
     payload = {"digest": digest, "media_type": manifest.media_type, "tags": []}
     journal.append(connection, now, events.MANIFEST_PUT, name, payload, manifest.content)

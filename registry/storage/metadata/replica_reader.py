@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, select
 
 from registry.domain.events import JournalEvent
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.replica import Orders, Pending, Report, Transfer, Upstream
 from registry.ports.replication import Waiting
-from registry.storage.metadata import replica
+from registry.storage.metadata import orders, replica
 from registry.storage.metadata.feed import SqlSlaveFeed
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.rows import Rows
@@ -60,6 +60,17 @@ class SqlReplicaReader:
 
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         return await self._log.log_events(after, limit)
+
+    async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
+        rows = await self._rows.all(replica.WAITING_REPOSITORIES, {"limit": limit})
+        total = len(rows) if len(rows) < limit else await self._rows.scalar(replica.HOW_MANY_WAIT, {})
+        return [(row.repository, row.first) for row in rows], total
+
+    async def orders(self) -> Orders:
+        return Orders.of(await orders.read_orders(self._rows))
+
+    async def report(self) -> Report:
+        return Report.of(await orders.read_report(self._rows))
 
     async def transfer(self, digest: str) -> Transfer | None:
         row = await self._rows.one_or_none(replica.TRANSFER, {"d": digest})

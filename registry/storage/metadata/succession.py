@@ -13,7 +13,7 @@ from registry.domain.changes import Outcome, Promote, SetStanding
 from registry.domain.replica import Upstream
 from registry.domain.succession import Claim, Standing
 from registry.errors import RequestInvalid
-from registry.storage.metadata import journal, replica
+from registry.storage.metadata import cutting, journal, replica
 from registry.storage.metadata import statements as sql
 from registry.storage.metadata.schema import access_records, head, manifests, pending, properties, tags, upstream_log
 from registry.storage.metadata.schema import journal as own_log
@@ -32,7 +32,7 @@ _HEAD = select(head.c.serial, head.c.epoch, head.c.chain)
 _MOVE_HEAD = update(head).values(
     serial=bindparam("new_serial"), epoch=bindparam("new_epoch"), chain=bindparam("new_chain")
 )
-_FIRST = select(own_log.c.serial, own_log.c.epoch, own_log.c.chain).order_by(own_log.c.serial).limit(1)
+_FIRST = select(own_log.c.epoch).order_by(own_log.c.serial).limit(1)
 _NOT_OF_A_NEW_NODE = (
     select(func.count()).select_from(own_log).where(own_log.c.kind.not_in((events.EPOCH_BEGIN, f"{events.AUTH}{KEY}")))
 )
@@ -72,6 +72,7 @@ def promote(connection: Connection, change: Promote, now: float) -> Outcome:
     untold = list(_taken_back(connection))
     connection.execute(_DROP_OWN)
     connection.execute(_TAKE_UPSTREAM)
+    cutting.note_base(connection, upstream.base_serial, upstream.base_chain or events.CHAIN_START.hex())
     number = upstream.epoch + 1
     place = {"new_serial": upstream.serial, "new_epoch": number, "new_chain": bytes.fromhex(upstream.chain)}
     connection.execute(_MOVE_HEAD, place)
@@ -93,14 +94,14 @@ def demote(connection: Connection) -> Outcome:
     first, last = connection.execute(_FIRST).one(), connection.execute(_HEAD).one()
     connection.execute(_DROP_UPSTREAM)
     connection.execute(_TAKE_OWN)
-    base = (0, 0, events.CHAIN_START) if first.serial == 1 else (first.serial, first.epoch, first.chain)
+    base, chain = cutting.base_of(connection.scalar(cutting.BASE))
     upstream = Upstream(
         serial=last.serial,
         epoch=last.epoch,
         chain=last.chain.hex(),
-        base_serial=base[0],
-        base_epoch=base[1],
-        base_chain=base[2].hex(),
+        base_serial=base,
+        base_epoch=first.epoch if base else 0,
+        base_chain=chain.hex(),
     )
     connection.execute(_ADD_UPSTREAM, {"value": upstream.to_text()})
     _note(connection, Standing())

@@ -33,7 +33,7 @@ async def routes() -> list[Route]:
     people = NodePeople((), node.access)
     parts = NodeParts(node.metadata, LocalLeases(), logins, people, NoAudit(), NoSlaves(), NoSuccession())
     nothing = cast("Any", None)  # no handler runs
-    served = ProcessAccess(Settings(), node.access, node.metadata, nothing, None).routes(parts)
+    served = ProcessAccess(Settings(), node.access, node.metadata, nothing, nothing, None).routes(parts)
     return [route for route in served if route.template.startswith(BASE)]
 
 
@@ -51,6 +51,7 @@ def test_all_but_this_document_and_whoami_is_for_administrators(routes: list[Rou
     assert {route.template: route.right for route in routes if route.right != "admin"} == {
         f"{BASE}/openapi.json": "none",
         f"{BASE}/whoami": "known",
+        f"{BASE}/replication/wait/{{name}}": "pull",
     }
 
 

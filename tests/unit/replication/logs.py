@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from registry.domain.events import CHAIN_START, JournalEvent, link
-from registry.ports.replication import LogPosition, SnapshotManifest
+from registry.ports.replication import LogEntry, LogPosition, SnapshotManifest
 
 
 class MemoryLog:
@@ -50,6 +50,15 @@ class MemoryLog:
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         self._look()
         return [event for event in self.known if event.serial > after][:limit]
+
+    async def holds(self, repository: str, reference: str) -> bool:
+        return any(event.repository == repository for event in self.known)
+
+    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+        found = [
+            LogEntry(event.serial, event.kind, event.payload) for event in self.known if event.repository == repository
+        ]
+        return found[::-1][:limit]
 
     async def records(self) -> Sequence[tuple[str, str, str]]:
         return []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
 from registry.domain.changes import Change, KeepSnapshot, Outcome
 from registry.domain.events import JournalEvent
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.replica import Orders, Pending, Report, Transfer, Upstream
 from registry.ports.replication import Waiting
 from replication import wire
 from replication.client import UpstreamClient, UpstreamError
@@ -42,6 +42,15 @@ class Empty:
 
     async def log_events(self, after: int, limit: int) -> list[JournalEvent]:
         return []
+
+    async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
+        return [], 0
+
+    async def orders(self) -> Orders:
+        return Orders()
+
+    async def report(self) -> Report:
+        return Report()
 
     async def waiting(self) -> Waiting:
         return Waiting(0, 0)
