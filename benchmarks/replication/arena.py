@@ -42,10 +42,12 @@ class Arena:
         finally:
             shutil.rmtree(made)
 
-    def image(self, repository: str, size: int, layers: int = _LAYERS) -> Image:
-        """One that was not there before, of that size, in layers of one size."""
-        seed = next(self._seeds)
-        made = content.image(repository, f"v{seed}", seed, layers, size // layers - len(_GZIP))
+    def image(self, repository: str, size: int, layers: int = _LAYERS, seed: str = "") -> Image:
+        """Another one each time, of that size, in layers of one size; `seed`: so that other runs have others too."""
+        number = next(self._seeds)
+        made = content.image(
+            repository, f"v{number}", f"{seed}{number}" if seed else number, layers, size // layers - len(_GZIP)
+        )
         config, *random = made.blobs.values()
         # Skopeo would compress a layer that does not begin like this, and so make another image of it.
         blobs = {content.sha256(each): each for each in (config, *(_GZIP + each for each in random))}
