@@ -40,7 +40,8 @@ def rows(arena: Arena) -> Iterator[Row]:
                     began = time.monotonic()
                     if peers.sync(hosts[2], f"{addresses[1]}:{PORT}/bench/large", f"127.0.0.1:{PORT}/bench", folder):
                         others = [_share(size, time.monotonic() - began, plan.rate)]
-    name = f"share of {plan.rate // 1_000_000} Mbit/s at {1000 * _RTT:g} ms RTT, {plan.layers} x {size_text(plan.layer_size)}"
+    where = f"{plan.rate // 1_000_000} Mbit/s at {1000 * _RTT:g} ms RTT"
+    name = f"share of {where}, {plan.layers} x {size_text(plan.layer_size)}"
     yield arena.tell(make_row(name, "%", Goal("value", "least", 95), [ours], "skopeo sync", others))
 
 

@@ -94,7 +94,7 @@ class Session:
         """`want`: the status of the answer, where only one will do."""
         self._connection.request(method, path, body, {**self._headers, **(headers or {})})
         response = self._connection.getresponse()
-        reply = Reply(response.status, response.headers, response.read())
+        reply = Reply(response.status, dict(response.headers), response.read())
         if response.will_close:
             self._connection.close()
             self._connection = self._connect()
