@@ -11,7 +11,7 @@ from benchmarks.replication.progress import Progress, wait_for, wait_until_it_fo
 from benchmarks.report import Goal, Row, make_row
 from benchmarks.testbed.client import Session
 from benchmarks.testbed.hosts import Host
-from benchmarks.testbed.links import testbed
+from benchmarks.testbed.links import made_testbed
 from benchmarks.testbed.nodes import Node, node, slave_of
 
 _REPOSITORIES = 20
@@ -22,7 +22,7 @@ _GOAL = Goal("value", "least", 5000)
 def rows(arena: Arena) -> Iterator[Row]:
     """All events are pushes of images whose layers are there: bytes have figures of their own."""
     events = arena.plan.events
-    with arena.directory() as folder, testbed() as bed:
+    with arena.directory() as folder, made_testbed() as bed:
         host, copy = bed.host("master", arena.congestion), bed.host("slave", arena.congestion)
         slave = folder / "slave", slave_of(bed.join(host, copy).left_address)
         with node(host, folder / "master") as master:

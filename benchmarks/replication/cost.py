@@ -15,7 +15,7 @@ from benchmarks.replication.arena import Arena
 from benchmarks.report import Goal, Row, make_row
 from benchmarks.testbed.client import Session
 from benchmarks.testbed.hosts import Host, TestbedError
-from benchmarks.testbed.links import testbed
+from benchmarks.testbed.links import made_testbed
 from benchmarks.testbed.nodes import PORT, node
 
 _SIZE = 100_000
@@ -28,7 +28,7 @@ def pushes(arena: Arena) -> Iterator[Row]:
     ours, theirs = _processors()
     alone: list[float] = []
     followed: list[float] = []
-    with arena.directory() as folder, testbed() as bed:
+    with arena.directory() as folder, made_testbed() as bed:
         host, away = bed.host("master", arena.congestion), bed.host("slaves", arena.congestion)
         address = bed.join(host, away).left_address
         with node(host, folder / "master", processors=ours) as master, Session(master.registry) as session:
@@ -43,7 +43,7 @@ def pushes(arena: Arena) -> Iterator[Row]:
 def memory(arena: Arena) -> Iterator[Row]:
     """Of slaves that follow; each figure is the growth of the master shared out among them."""
     plan, found = arena.plan, []
-    with arena.directory() as folder, testbed() as bed:
+    with arena.directory() as folder, made_testbed() as bed:
         host, away = bed.host("master", arena.congestion), bed.host("slaves", arena.congestion)
         address = bed.join(host, away).left_address
         for run in range(plan.runs):

@@ -17,7 +17,7 @@ from benchmarks.replication.progress import wait_until_it_follows
 from benchmarks.report import Goal, Row
 from benchmarks.testbed.client import Registry, Session
 from benchmarks.testbed.hosts import Host
-from benchmarks.testbed.links import LAN, Conditions, Testbed, testbed
+from benchmarks.testbed.links import LAN, Conditions, Testbed, made_testbed
 from benchmarks.testbed.nodes import PORT, Node, node, slave_of
 
 _REPOSITORY, _PEERS = "bench/lag", "bench/peer"
@@ -55,7 +55,7 @@ class _Place:
 def rows(arena: Arena) -> Iterator[Row]:
     for rtt in (0.0, *arena.plan.rtts):
         conditions = Conditions(rtt, rate=arena.plan.rate) if rtt else LAN
-        with arena.directory() as folder, testbed() as bed:
+        with arena.directory() as folder, made_testbed() as bed:
             host = bed.host("master", arena.congestion)
             with node(host, folder / "master") as master:
                 yield from _on_one_link(_Place(arena, bed, folder, host, master, conditions))

@@ -13,7 +13,7 @@ from benchmarks.replication.catchup import fill
 from benchmarks.replication.progress import wait_for
 from benchmarks.report import Goal, Row, make_row
 from benchmarks.testbed.hosts import Host
-from benchmarks.testbed.links import testbed
+from benchmarks.testbed.links import made_testbed
 from benchmarks.testbed.nodes import node, slave_of
 
 _REPOSITORIES = 100
@@ -25,7 +25,7 @@ def rows(arena: Arena) -> Iterator[Row]:
     """The images share their layers, so that it is the database that is measured."""
     tags = arena.plan.tags
     kept, shown, copies = [], [], []
-    with arena.directory() as folder, testbed() as bed:
+    with arena.directory() as folder, made_testbed() as bed:
         host, copy = bed.host("master", arena.congestion), bed.host("slave", arena.congestion)
         address = bed.join(host, copy).left_address
         with node(host, folder / "master") as master:

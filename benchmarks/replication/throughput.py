@@ -11,7 +11,7 @@ from benchmarks.replication.arena import Arena
 from benchmarks.replication.progress import wait_until_it_follows
 from benchmarks.report import Goal, Row, make_row
 from benchmarks.testbed.client import Session
-from benchmarks.testbed.links import Conditions, testbed
+from benchmarks.testbed.links import Conditions, made_testbed
 from benchmarks.testbed.nodes import PORT, node, slave_of
 
 _RTT = 0.3
@@ -23,7 +23,7 @@ def rows(arena: Arena) -> Iterator[Row]:
     plan = arena.plan
     conditions = Conditions(_RTT, rate=plan.rate)
     size = plan.layers * plan.layer_size
-    with arena.directory() as folder, testbed() as bed:
+    with arena.directory() as folder, made_testbed() as bed:
         hosts = [bed.host(name, arena.congestion) for name in ("master", "slave", "peer")]
         addresses = [bed.join(hosts[0], host, conditions).left_address for host in hosts[1:]]
         image = arena.image("bench/large", size, plan.layers)

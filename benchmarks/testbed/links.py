@@ -106,7 +106,7 @@ class Testbed:
 
 
 @contextmanager
-def testbed() -> Iterator[Testbed]:
+def made_testbed() -> Iterator[Testbed]:
     with ExitStack() as running:
         yield Testbed(running)
 
