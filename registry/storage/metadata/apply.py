@@ -38,7 +38,7 @@ from registry.domain.changes import (
 )
 from registry.domain.upload import Leftover, object_remains
 from registry.errors import BlobInUse, BlobUnknown
-from registry.storage.metadata import access, limits, manifests, replica, sessions
+from registry.storage.metadata import access, limits, manifests, replica, sessions, showing
 from registry.storage.metadata import statements as sql
 
 
@@ -95,7 +95,7 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
         case Detach():
             return replica.detach(connection)
         case Show():
-            return manifests.show(connection, change, now)
+            return showing.show(connection, change, now)
         case CopyBlob():
             return _become_blob(connection, change.link, now)
         case ShareBlob():

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.testbed import hosts
 from benchmarks.testbed.carrier import MOST_UNDER_WAY, Nature, Way
 from benchmarks.testbed.hosts import TestbedError, need_root
 from benchmarks.testbed.links import LAN, Conditions, Link, made_testbed
@@ -81,7 +80,7 @@ def test_what_is_dropped_comes_when_it_is_carried_again() -> None:
 
 
 def test_without_root_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hosts.os, "geteuid", lambda: 1000)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
     with pytest.raises(TestbedError, match="need root"):
         need_root()
 
