@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import dataset
@@ -42,14 +43,13 @@ def rows(arena: Arena) -> Iterator[Row]:
 
 
 def fill(arena: Arena, master: Node, repositories: int) -> dict[str, bytes]:
-    """Push a small image to so many repositories; returns their manifests."""
-    image = arena.image("bench/like", _SIZE)
+    """Push one small image to so many repositories; returns its manifest by each of them."""
+    image = arena.image("bench/like", _SIZE, layers=1)
+    names = [f"bench/many{number:03}" for number in range(repositories)]
     with Session(master.registry) as pushes:
-        pushes.push(image)
-        made = [arena.image(f"bench/many{number:03}", _SIZE) for number in range(repositories)]
-        for each in made:
-            pushes.push(each)
-    return {each.repository: each.manifest for each in made}
+        for name in names:
+            pushes.push(replace(image, repository=name))
+    return dict.fromkeys(names, image.manifest)
 
 
 def _caught_up(host: Host, data: Path, arguments: list[str], events: int) -> tuple[float, float]:
