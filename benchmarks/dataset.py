@@ -71,9 +71,7 @@ def add_images(data: Path, like: Mapping[str, bytes], count: int, first: int = 0
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA synchronous=OFF")
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-            known = dict(
-                connection.execute(select(schema.repositories.c.name, schema.repositories.c.id)).tuples().all()
-            )
+            known = {row.name: row.id for row in connection.execute(select(schema.repositories))}
             for place, (name, content) in enumerate(like.items()):
                 numbers = range(first + place, first + count, len(like))
                 made = [(tag_name(number), _annotated(content, number)) for number in numbers]

@@ -62,7 +62,8 @@ def _tags_of(connection: Connection, repository: int, digests: Iterable[str]) ->
 def _put(connection: Connection, repository: int, puts: Sequence[Manifest], now: float) -> list[NewEvent]:
     types: dict[str, str] = {}
     for digests in portions([str(manifest.digest) for manifest in puts]):
-        types.update(connection.execute(sql.MANIFEST_TYPES, {"r": repository, "digests": digests}).tuples().all())
+        found = connection.execute(sql.MANIFEST_TYPES, {"r": repository, "digests": digests})
+        types.update((row.digest, row.media_type) for row in found)
     new = [manifest for manifest in puts if types.get(str(manifest.digest)) != manifest.media_type]
     for manifest in new:
         if str(manifest.digest) in types:
@@ -82,7 +83,7 @@ def _put(connection: Connection, repository: int, puts: Sequence[Manifest], now:
 def _tags_set(connection: Connection, repository: int, tags: Sequence[tuple[str, str]]) -> Iterator[NewEvent]:
     for some in portions(tags):
         named = {"r": repository, "names": [tag for tag, _ in some]}
-        before = dict(connection.execute(sql.TAGS_NAMED, named).tuples().all())
+        before = {row.name: row.digest for row in connection.execute(sql.TAGS_NAMED, named)}
         changed = [(tag, digest) for tag, digest in some if before.get(tag, "") != digest]
         moved = [{"r": repository, "t": tag, "new_digest": to} for tag, to in changed if to and tag in before]
         added = [{"repository_id": repository, "name": tag, "digest": to} for tag, to in changed if tag not in before]
