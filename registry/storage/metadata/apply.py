@@ -45,7 +45,17 @@ from registry.domain.changes import (
 )
 from registry.domain.upload import Leftover, object_remains
 from registry.errors import BlobInUse, BlobUnknown
-from registry.storage.metadata import access, cutting, limits, manifests, orders, replica, sessions, succession
+from registry.storage.metadata import (
+    access,
+    cutting,
+    limits,
+    manifests,
+    orders,
+    replica,
+    sessions,
+    showing,
+    succession,
+)
 from registry.storage.metadata import statements as sql
 
 
@@ -116,7 +126,7 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
         case SetStanding():
             return succession.set_standing(connection, change)
         case Show():
-            return manifests.show(connection, change, now)
+            return showing.show(connection, change, now)
         case CopyBlob():
             return _become_blob(connection, change.link, now)
         case ShareBlob():
