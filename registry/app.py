@@ -134,7 +134,8 @@ class _Node:
         self._log_cutter = LogCutter(slaves, writer, system_clock, sees_all=not process.settings.database.url)
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
         self._listener = process.listener(process.routes(parts), parts)
-        self._fronts = [Front(process.control_listener(parts), control, shared=False)]
+        self._control = process.control_listener(parts)
+        self._fronts = [Front(self._control, control, shared=False)]
         if metrics_sockets:
             self._fronts.append(Front(process.metrics_listener(parts), metrics_sockets, shared=False))
         self._supervisor: Supervisor | None = None
@@ -182,7 +183,7 @@ class _Node:
     def _new_succession(self) -> NodeSuccession:
         process = self._process
         url = address_of(process.settings)
-        client = client_of(process.settings.replication)
+        client = client_of(process.settings)
         return NodeSuccession(process.log_of_its_own(), self._writer, client, url, self._use_standing)
 
     async def _use_standing(self, standing: Standing) -> None:
@@ -193,6 +194,7 @@ class _Node:
     async def _use_settings(self) -> None:
         process = self._process
         self._listener.answer = process.dispatcher(process.routes(self._parts), self._parts)
+        self._control.answer = process.control(self._parts)
         self._housekeeping.change_interval(process.settings.collect.interval)
         if self._supervisor is not None:
             await self._supervisor.reload()

@@ -64,13 +64,17 @@ _MEANING: Mapping[int, type[UpstreamError]] = {
 class UpstreamClient:
     """Close it. Every method raises UpstreamError."""
 
-    def __init__(self, url: str, token: str = "", ca_file: str = "", repositories: Sequence[str] = ()) -> None:
-        """Asks nobody yet; later for `repositories` alone, where there are such patterns.
+    def __init__(
+        self, url: str, token: str = "", ca_file: str = "", repositories: Sequence[str] = (), name: str = ""
+    ) -> None:
+        """Asks nobody yet; later for `repositories` alone, where there are such patterns. `name`: what a slave without
+        a token calls itself.
 
         Raises StartupError where `ca_file` cannot be used.
         """
         self.repositories = tuple(repositories)
         self.url = url.rstrip("/")
+        self._name = name
         self._token = token
         self._trust = _trust(ca_file)
         self._session: ClientSession | None = None
@@ -119,7 +123,8 @@ class UpstreamClient:
                     yield wanted
 
     async def ack(self, ack: Ack) -> None:
-        async with self._asked("POST", "ack", self._limits(), content=wire.encode_one(ack)):
+        query = [*self._limits(), *([("name", self._name)] if self._name else [])]
+        async with self._asked("POST", "ack", query, content=wire.encode_one(ack)):
             pass
 
     async def epoch(self, url: str = "") -> Epoch:

@@ -218,10 +218,12 @@ class Process:
     def control_listener(self, parts: NodeParts) -> Listener:
         """The administration alone, for the operator of this machine."""
         server = self.settings.server
-        answer = Dispatcher(
-            self._allowed(self._process_access.api_routes(parts)), self._observe, (), ControlGate(), parts.audit
-        )
-        return Listener(answer, MOST_CONNECTIONS, server.idle_timeout, server.body_timeout)
+        return Listener(self.control(parts), MOST_CONNECTIONS, server.idle_timeout, server.body_timeout)
+
+    def control(self, parts: NodeParts) -> Dispatcher:
+        """What answers there."""
+        routes = self._allowed(self._process_access.api_routes(parts))
+        return Dispatcher(routes, self._observe, (), ControlGate(), parts.audit)
 
     async def is_open(self) -> bool:
         """Whether everybody who can connect may do everything: there are no accounts, and nobody who could log in."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
+from registry.config import Settings
 from registry.domain.changes import Demote
 from registry.domain.clock import system_clock
 from registry.errors import StartupError
@@ -30,9 +32,11 @@ FORKS = "forks"
 """The folder of the data that has what a node had of logs that ended."""
 
 
-def client_of(settings: ReplicationSettings) -> UpstreamClient:
+def client_of(settings: Settings) -> UpstreamClient:
     """The way to the master. Raises StartupError where a file that is named cannot be used."""
-    return UpstreamClient(settings.master, _token(settings), settings.ca_file, settings.repositories)
+    asked = settings.replication
+    name = f"{socket.gethostname()}:{settings.server.listen[0].port}"
+    return UpstreamClient(asked.master, _token(asked), asked.ca_file, asked.repositories, name)
 
 
 class SlaveNode:
@@ -43,7 +47,7 @@ class SlaveNode:
         asked, self._rows = process.settings.replication, process.database.rows()
         self._changes = changes
         self._reader = reader = SqlReplicaReader(self._rows, process.sql)
-        self._client = client_of(asked)
+        self._client = client_of(process.settings)
         parts = Parts(reader, process.reader, process.blobs, process.uploads(changes), changes, leases)
         self._replica = Replica(
             self._client,
