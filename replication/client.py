@@ -7,21 +7,28 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
+import msgspec
 from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
 
 from registry.domain.replica import Upstream
 from registry.errors import StartupError
 from replication import wire
+from replication.content import Content
 from replication.wire import Ack, Line, Unreadable
 
 _TIMEOUT = ClientTimeout(total=None, sock_connect=10, sock_read=3 * wire.HEARTBEAT)
 _CONNECTIONS = 16
 _MOST_OF_AN_ERROR = 500
+_MOST_OF_A_MANIFEST = 8 * 1024 * 1024  # with what base64 adds
 _LONGEST_PAUSE = 3.0  # seconds
 
 
 class UpstreamError(Exception):
     """The registry above could not be asked, or its answer broke off: worth another try. The text is for people."""
+
+
+class TimedOutError(UpstreamError):
+    """It did not answer, or not go on, in time."""
 
 
 class RefusedError(UpstreamError):
@@ -87,6 +94,18 @@ class UpstreamClient:
                 if wanted:
                     yield wanted
 
+    async def content(self, kind: str, repository: str, digest: str) -> Content:
+        """What a repository has of a digest; `kind` as in replication.content."""
+        asked = {"kind": kind, "repository": repository, "digest": digest}
+        async with self._asked("GET", "content", asked) as response:
+            text = await response.content.read(_MOST_OF_A_MANIFEST + 1)
+            while len(text) <= _MOST_OF_A_MANIFEST and (more := await response.content.read(_MOST_OF_A_MANIFEST)):
+                text += more
+        try:
+            return msgspec.json.decode(text, type=Content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UpstreamError(f"{self.url} sends what is no answer of the protocol: {error}") from error
+
     async def ack(self, ack: Ack) -> None:
         async with self._asked("POST", "ack", content=wire.encode_ack(ack)):
             pass
@@ -122,7 +141,9 @@ class UpstreamClient:
             ) as response:
                 await self._check(response)
                 yield response
-        except (ClientError, TimeoutError, OSError, Unreadable) as error:
+        except TimeoutError as error:
+            raise TimedOutError(f"{self.url} does not answer: {str(error) or type(error).__name__}") from error
+        except (ClientError, OSError, Unreadable) as error:
             raise UpstreamError(f"{self.url}: {str(error) or type(error).__name__}") from error
 
     async def _check(self, response: ClientResponse) -> None:
