@@ -25,6 +25,7 @@ from benchmarks.load import curl, wrk
 from benchmarks.load.http import LoadError
 from benchmarks.places import STORE_PROGRAM, ObjectStore, OnDisk, Places, object_store, store_program
 from benchmarks.plan import FULL, MIB, QUICK, Plan, size_text
+from benchmarks.replication.command import replication
 from benchmarks.report import to_json, to_table
 from benchmarks.scenarios import ACCESS, IN_A_STORE, SCENARIOS, Scenario
 from registry.values import parse_bytes
@@ -49,6 +50,8 @@ class _Size(click.ParamType[int]):
 def bench() -> None:
     """Measure on this machine."""
 
+
+bench.add_command(replication)
 
 Command = Callable[..., None]
 

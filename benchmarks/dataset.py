@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -58,6 +58,40 @@ def fill(data: Path, blobs: int, tags: int) -> None:
             connection.exec_driver_sql("COMMIT")
     finally:
         engine.dispose()
+
+
+def add_images(data: Path, like: Mapping[str, bytes], count: int, first: int = 0) -> None:
+    """Write `count` more images into a data directory that no server uses, a tag and an event each.
+
+    `like`: manifests by the repository that has them and their blobs; each new image is one of these with an
+    annotation, in the repositories in turn, so that no new blob is needed. The tags are numbered from `first`.
+    """
+    engine = sqlite.open_engine(data, read_only=False)
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA synchronous=OFF")
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            known = {row.name: row.id for row in connection.execute(select(schema.repositories))}
+            for place, (name, content) in enumerate(like.items()):
+                numbers = range(first + place, first + count, len(like))
+                made = [(tag_name(number), _annotated(content, number)) for number in numbers]
+                _insert_images(connection, known[name], name, made)
+            connection.exec_driver_sql("COMMIT")
+    finally:
+        engine.dispose()
+
+
+def _annotated(content: bytes, number: int) -> Manifest:
+    document = {**json.loads(content), "annotations": {"number": str(number)}}
+    return manifest.parse(json.dumps(document).encode(), None, "sha256")
+
+
+def _insert_images(connection: Connection, key: int, name: str, images: Sequence[tuple[str, Manifest]]) -> None:
+    tags = ({"repository_id": key, "name": tag, "digest": str(image.digest)} for tag, image in images)
+    _insert(connection, schema.manifests, (_manifest_row(key, image) for _, image in images))
+    _insert(connection, schema.references, (row for _, image in images for row in _reference_rows(key, image)))
+    _insert(connection, schema.tags, tags)
+    _append_to_journal(connection, name, images)
 
 
 def _digest(number: int) -> str:

@@ -14,22 +14,25 @@ import structlog
 from registry import __version__
 from registry.config import Address, ConfigError, Settings
 from registry.domain.clock import system_clock
+from registry.domain.succession import Standing
 from registry.errors import RegistryError, StartupError
 from registry.processes.access import NodeAccess
 from registry.processes.control import control_socket
 from registry.processes.front import Front
-from registry.processes.greeting import greet, refuse_open_door
+from registry.processes.greeting import address_of, greet, refuse_open_door
 from registry.processes.housekeeping import Housekeeping
 from registry.processes.move_follower import MoveFollower
 from registry.processes.node_parts import NodeParts
 from registry.processes.process import Process
 from registry.processes.signals import stop_and_reload
-from registry.processes.slave import SlaveNode, refuse_copy
+from registry.processes.slave import SlaveNode, client_of, refuse_copy
 from registry.processes.sockets import bind, bind_all
 from registry.processes.storage_move import NodeStorage, move_follower
+from registry.processes.succession import NodeSuccession
 from registry.processes.supervisor import Supervisor
 from registry.services.collect import Collector
 from registry.services.leases import LocalLeases
+from registry.services.log_cut import Kept, LogCutter
 from registry.storage.audit_log import AuditLog
 from registry.storage.data_lock import scratch, sole_use
 from registry.storage.files import DataDirectory
@@ -82,6 +85,7 @@ async def _node(
         await process.stores.check_at_start()
         await refuse_unnamed_bucket(process.settings.storage, process.sql)
         refuse_open_door(process.settings, await process.access.table())
+        process.configure(process.settings, await process.log_of_its_own().standing())
         await refuse_copy(process)
     except (StartupError, RegistryError) as error:
         await process.close()
@@ -90,7 +94,7 @@ async def _node(
     stop, read_again = await node.start()
     ports = [listening.getsockname()[1] for listening in sockets]
     addresses = [Address(at.host, port) for at, port in zip(settings.server.listen, ports, strict=True)]
-    greet(settings, addresses, is_open=await process.is_open())
+    greet(settings, addresses, is_open=await process.is_open(), is_slave=process.is_slave)
     gc.freeze()  # what the start made stays: later collections need not walk it
     while not stop.is_set():
         await _first(stop, read_again)
@@ -124,8 +128,12 @@ class _Node:
         self._audit = AuditLog(process.directory.audit, system_clock, process.settings.audit.keep)
         slaves = HeardSlaves(system_clock)
         logins, people = self._access.logins, self._access.people
-        self._parts = parts = NodeParts(writer, leases, logins, people, self._audit, slaves)
+        self._succession = self._new_succession()
+        self._succession.slave = slave = SlaveNode(process, writer, leases) if process.is_slave else None
+        above = slave.above if slave else None
+        self._parts = parts = NodeParts(writer, leases, logins, people, self._audit, slaves, self._succession, above)
         self._sockets = sockets
+        self._log_cutter = LogCutter(slaves, writer, system_clock, sees_all=not process.settings.database.url)
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
         self._listener = process.listener(process.routes(parts), parts)
         self._fronts = [Front(process.control_listener(parts), control, shared=False)]
@@ -138,14 +146,13 @@ class _Node:
             self._supervisor = Supervisor(
                 process.settings.server.workers,
                 sockets,
-                lambda: process.settings.model_dump_json(),  # noqa: PLW0108 - the settings may be others by then
+                lambda: (process.settings.model_dump_json(), process.standing.to_text()),
                 metrics_directory,
                 process.commits.descriptor,
                 parts,
                 leases,
                 process.metrics.worker_died,
             )
-        self._slave = SlaveNode(process, writer, leases) if process.settings.replication.is_slave else None
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> tuple[asyncio.Event, asyncio.Event]:
@@ -153,14 +160,15 @@ class _Node:
         process = self._process
         self._writer.start()
         self._audit.start()
-        await self._access.keys.rotate_if_due()
+        await self._rotate_keys()
         events = stop_and_reload()
         if self._supervisor is not None:
             self._supervisor.start()
         for front in self._fronts:
             await front.start()
-        if self._slave is not None:
-            self._slave.start()
+        if self._succession.slave is not None:
+            self._succession.slave.start()
+        self._succession.start(process.standing)
         self._housekeeping.start(process.settings.collect.interval)
         self._background = [asyncio.create_task(self._announce()), asyncio.create_task(self._follower.run())]
         self._storage.use_settings = self._use_settings
@@ -171,6 +179,17 @@ class _Node:
         """Read the settings again and use them, but for those that need a start; one with an error changes nothing."""
         _reload(self._process, self._storage.settings)
         await self._use_settings()
+
+    def _new_succession(self) -> NodeSuccession:
+        process = self._process
+        url = address_of(process.settings)
+        client = client_of(process.settings.replication)
+        return NodeSuccession(process.log_of_its_own(), self._writer, client, url, self._use_standing)
+
+    async def _use_standing(self, standing: Standing) -> None:
+        self._process.configure(self._process.settings, standing)
+        await self._use_settings()
+        await self._rotate_keys()
 
     async def _use_settings(self) -> None:
         process = self._process
@@ -187,8 +206,7 @@ class _Node:
             task.cancel()
         self._process.feed.end()
         await self._housekeeping.stop()
-        if self._slave is not None:
-            await self._slave.stop()
+        await self._succession.stop()
         if self._supervisor is not None:
             for listening in self._sockets:
                 listening.close()
@@ -207,13 +225,20 @@ class _Node:
     async def _clear_up(self) -> None:
         """What is due before each round: what a power loss left (once), and what nothing in an object store needs."""
         process = self._process
-        await self._access.keys.rotate_if_due()
+        await self._rotate_keys()
+        kept = process.settings.replication
+        above = process.feed.reader if process.is_slave else None
+        await self._log_cutter.cut(Kept(kept.keep_events, kept.most_events), await process.head_serial(), above)
         if (leftovers := process.leftovers(self._writer)) is not None:
             await leftovers.collect()
         if process.directory.last_boot() != process.boot:
             removed = await self._collector().sweep()
             process.directory.remember_boot(process.boot)
             log.info("looked through the blobs after a start of the machine", removed=removed)
+
+    async def _rotate_keys(self) -> None:
+        if not self._process.standing.is_former:  # nothing may change there
+            await self._access.keys.rotate_if_due()
 
     def _collector(self) -> Collector:
         process = self._process

@@ -57,7 +57,11 @@ def main() -> None:
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Let everybody push who can connect.")
 @click.option("--role", metavar="master|slave", help="Take pushes, or copy what a master has and serve pulls alone.")
 @click.option("--master", metavar="URL", help="The registry that a slave copies; it may be a slave itself.")
+@click.option(
+    "--or-master", metavar="URL", multiple=True, help="Another address that may have the same log; may be given again."
+)
 @click.option("--token-file", metavar="FILE", help="What `shoal replication token create` printed at the master.")
+@click.option("--repo", "patterns", metavar="PATTERN", multiple=True, help="What a slave copies (team/**); repeatable.")
 @told_plainly
 def serve(
     config: Path | None,
@@ -67,7 +71,9 @@ def serve(
     allow_anonymous: bool | None,
     role: str | None,
     master: str | None,
+    or_master: tuple[str, ...],
     token_file: str | None,
+    patterns: tuple[str, ...],
 ) -> None:
     """Run the registry until it is told to stop.
 
@@ -83,7 +89,9 @@ def serve(
         "server.allow_anonymous": allow_anonymous,
         "replication.role": role,
         "replication.master": master,
+        "replication.others": list(or_master) or None,
         "replication.token_file": token_file,
+        "replication.repositories": ",".join(patterns) or None,
     }
     reload = functools.partial(load, config, flags)
     settings = reload()

@@ -242,6 +242,14 @@ class LogForked(Denied):
     """What a slave has is not of this log."""
 
 
+class PromotionRefused(Denied):
+    """A slave must not take the place of its master just now."""
+
+
+class SucceededAlready(Denied):
+    """A node says that it has taken the place of this one, and its epoch does not count here."""
+
+
 class LogCutOff(RegistryError):
     """The events that a slave needs next are not kept any more: it has to take a snapshot."""
 

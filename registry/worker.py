@@ -16,6 +16,7 @@ import structlog
 
 from registry import __version__
 from registry.config import Settings
+from registry.domain.succession import Standing
 from registry.errors import StartupError
 from registry.processes import channel
 from registry.processes.front import Front
@@ -52,21 +53,21 @@ async def _worker(
     to_node: socket.socket, sockets: list[socket.socket], metrics_directory: str, commits: CommitCounter
 ) -> None:
     reader, writer = await asyncio.open_connection(sock=to_node)
-    _, _, settings_json = await channel.receive(reader)
+    _, _, (settings_json, standing) = await channel.receive(reader)
     settings = Settings.model_validate_json(settings_json)
     configure_logs(settings.log.level, settings.log.format)
     try:
-        process = Process(settings, Metrics(Path(metrics_directory), __version__), commits)
+        process = Process(settings, Metrics(Path(metrics_directory), __version__), commits, Standing.of(standing))
     except StartupError as error:
         log.error("the worker cannot start", error=str(error))
         sys.exit(1)
 
-    def configure(settings_json: str) -> None:
-        process.configure(Settings.model_validate_json(settings_json))
+    def configure(settings_json: str, standing: str) -> None:
+        process.configure(Settings.model_validate_json(settings_json), Standing.of(standing))
         listener.answer = process.dispatcher(process.routes(parts), parts)
 
     node = channel.RemoteNode(reader, writer, configure)
-    parts = NodeParts(node, node, node, node, node, node)
+    parts = NodeParts(node, node, node, node, node, node, node, node.above)
     listener = process.listener(process.routes(parts), parts)
     front = Front(listener, sockets, process.door(listener), shared=True)
     stop, _ = stop_and_reload()

@@ -41,16 +41,15 @@ class Contents:
 
     async def content(self, asked: Asked) -> web.StreamResponse:
         """Always 200, so that nobody takes an address that is not known for a thing that is not there."""
-        query = asked.request.query
+        query, scope = asked.request.query, asked.scope
         repository, digest = parse_repository(query.get("repository", "")), Digest.parse(query.get("digest", ""))
-        match query.get("kind"):
-            case "blob":
-                found = await self._blob(repository, digest)
-            case "manifest":
-                found = await self._manifest(repository, digest)
-            case _:
-                raise RequestInvalid("kind is blob or manifest")
-        return web.Response(body=msgspec.json.encode(found), content_type="application/json")
+        if scope is not None and not scope.holds(repository):
+            return _answer(Content())
+        kind = query.get("kind")
+        if kind not in (BLOB, MANIFEST):
+            raise RequestInvalid(f"kind is {BLOB} or {MANIFEST}")
+        found = await (self._blob if kind == BLOB else self._manifest)(repository, digest)
+        return _answer(found)
 
     async def _blob(self, repository: str, digest: Digest) -> Content:
         link = await self._reader.blob(repository, str(digest))
@@ -72,6 +71,8 @@ class Contents:
                 return Content()
         if manifest is None:
             return Content()
-        return Content(
-            found=True, size=len(manifest.content), media_type=manifest.media_type, content=manifest.content
-        )
+        return Content(found=True, size=len(manifest.content), media_type=manifest.media_type, content=manifest.content)
+
+
+def _answer(found: Content) -> web.Response:
+    return web.Response(body=msgspec.json.encode(found), content_type="application/json")

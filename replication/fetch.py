@@ -18,6 +18,7 @@ from replication.transfers import Transfers
 
 log = structlog.get_logger(__name__)
 
+
 @dataclass(order=True, slots=True)
 class _Job:
     order: tuple[int, int]

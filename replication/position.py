@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from registry.domain.events import CHAIN_START
+import msgspec
+
+from registry.domain.events import CHAIN_START, EPOCH_BEGIN
 from registry.errors import LogCutOff, LogForked, RequestInvalid
 from registry.ports.replication import FeedReader, LogPosition
+from replication.wire import Takeover
 
 _LARGEST = 2**63 - 1
 
@@ -47,19 +51,20 @@ async def check(reader: FeedReader, known: Known) -> LogPosition:
     """
     head = await reader.log_position()
     if known.serial > head.serial:
-        raise _fork("the log does not go that far", known, head, head.serial)
+        raise await _fork(reader, "the log does not go that far", known, head, head.serial)
     if known.serial == 0:
         if known.chain != CHAIN_START:
-            raise _fork("the log begins otherwise", known, head, 0)
+            raise await _fork(reader, "the log begins otherwise", known, head, 0)
     else:
         event = await reader.log_event(known.serial)
         if event is None:
             raise _cut_off(known, head)
         if event.epoch != known.epoch:
             common = await last_of_epoch(reader, known.epoch, known.serial)
-            raise _fork("that event is of another epoch here", known, head, min(common, known.serial - 1))
+            what = "that event is of another epoch here"
+            raise await _fork(reader, what, known, head, min(common, known.serial - 1))
         if event.chain != known.chain:
-            raise _fork("another event has that serial here", known, head, known.serial - 1)
+            raise await _fork(reader, "another event has that serial here", known, head, known.serial - 1)
     if known.serial < head.serial and await reader.log_event(known.serial + 1) is None:
         raise _cut_off(known, head)
     return head
@@ -78,8 +83,39 @@ async def last_of_epoch(reader: FeedReader, epoch: int, before: int) -> int:
     return low
 
 
-def _fork(what: str, known: Known, head: LogPosition, at_most: int) -> LogForked:
-    detail = {"after": known.serial, "in_common_at_most": at_most, "head": head.serial, "epoch": head.epoch}
+async def takeover(reader: FeedReader, epoch: int, head: LogPosition) -> Takeover | None:
+    """How the epoch after this one began, where another node took the place of the master then."""
+    if head.epoch <= epoch:
+        return None
+    last = await last_of_epoch(reader, epoch, head.serial)
+    before, begin = await reader.log_event(last), await reader.log_event(last + 1)
+    if before is None or begin is None or begin.kind != EPOCH_BEGIN:
+        return None
+    fields = json.loads(begin.payload)
+    if not fields.get("promotion"):
+        return None
+    return Takeover(last, before.chain.hex(), begin.epoch, fields["id"])
+
+
+async def epoch_of(reader: FeedReader, head: LogPosition) -> tuple[str, bool]:
+    """The id of the epoch that the log is in, "" where its beginning is not kept any more, and whether another node
+    took the place of the master then."""
+    begin = await reader.log_event(await last_of_epoch(reader, head.epoch - 1, head.serial) + 1)
+    if begin is None or begin.kind != EPOCH_BEGIN:
+        return "", False
+    fields = json.loads(begin.payload)
+    return fields["id"], bool(fields.get("promotion"))
+
+
+async def _fork(reader: FeedReader, what: str, known: Known, head: LogPosition, at_most: int) -> LogForked:
+    detail: dict[str, object] = {
+        "after": known.serial,
+        "in_common_at_most": at_most,
+        "head": head.serial,
+        "epoch": head.epoch,
+    }
+    if (found := await takeover(reader, known.epoch, head)) is not None:
+        detail["takeover"] = msgspec.to_builtins(found)
     return LogForked(f"{what}: this is not the log that was followed so far", detail)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -38,8 +37,6 @@ _TRIES = 3
 _REMEMBERED = 60.0  # seconds; how long whoever waits for bytes may take to hear how it ended
 _PAGE = 500
 _MOST_PAGES = 20
-
-T = TypeVar("T")
 
 
 class _Flight:
@@ -134,7 +131,7 @@ class ReadThrough:
                 raise Unavailable("too many blobs are being fetched from above already: try again soon")
             flight = self._flights[key] = _Flight(next(self._tickets))
             self._remembered[flight.ticket] = flight
-            self._start(self._fly(flight, repository, digest))
+            self._keep(asyncio.create_task(self._fly(flight, repository, digest)))
         return await flight.beyond("", 0)
 
     async def arrival(self, ticket: int, after: int) -> Arrival:
@@ -143,11 +140,9 @@ class ReadThrough:
             raise Unavailable("this blob has come, or failed, long ago: ask again")
         return await flight.beyond(flight.arrival.upload, after)
 
-    def _start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        task = asyncio.create_task(work)
+    def _keep(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
     async def _fly(self, flight: _Flight, repository: str, digest: Digest) -> None:
         try:
@@ -197,7 +192,8 @@ class ReadThrough:
         key = kind, repository, str(digest)
         task = self._asking.get(key)
         if task is None:
-            task = self._asking[key] = self._start(ask())
+            task = self._asking[key] = asyncio.create_task(ask())
+            self._keep(task)
             task.add_done_callback(lambda _: self._asking.pop(key))
         try:
             found: Content = await asyncio.shield(task)

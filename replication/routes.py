@@ -12,8 +12,9 @@ from typing import Protocol
 from aiohttp import web
 
 from registry.domain.digest import Digest
+from replication.scope import Scope
 
-REPLICATE = "replicate"
+REPLICATE, PROMOTE = "replicate", "promote"
 
 
 class Asked(Protocol):
@@ -29,6 +30,12 @@ class Asked(Protocol):
 
     @property
     def address(self) -> str: ...
+
+    @property
+    def scope(self) -> Scope | None:
+        """The repositories that it may know of, by its token and by what it asks for; None for all. Raises
+        RequestInvalid, AccessInvalid."""
+        ...
 
     def parameter(self, name: str) -> str:
         """What stands in the address at {name}."""

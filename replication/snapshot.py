@@ -40,7 +40,8 @@ class SnapshotTaker:
     async def begin(self) -> None:
         """What we have of the log is of no use; the next `take` begins at the beginning."""
         before = await self._reader.upstream() or Upstream()
-        await self._changes.submit(KeepSnapshot((), None, Upstream(before.registry, snapshot=True), begins=True))
+        begun = Upstream(before.registry, snapshot=True, cursor=before.cursor)
+        await self._changes.submit(KeepSnapshot((), None, begun, begins=True))
 
     async def take(self, begun: Upstream | None) -> Upstream:
         """Take a snapshot, or the rest of the one that was `begun`; returns where the log goes on.
@@ -49,7 +50,9 @@ class SnapshotTaker:
         """
         if begun is None or not begun.after:
             await self.begin()
-        async with aclosing(self._client.snapshot(begun.after if begun else "")) as lines:
+        async with aclosing(
+            self._client.snapshot(*(begun.after, begun.cursor) if begun and begun.after else ("",))
+        ) as lines:
             return await _Taking(self._reader, self._changes, begun or Upstream(snapshot=True)).take(lines)
 
 
@@ -98,6 +101,7 @@ class _Taking:
                 base_serial=at.serial,
                 base_epoch=at.epoch,
                 base_chain=at.chain,
+                cursor=hello.cursor,
             )
 
     async def _manifest(self, line: wire.Manifest) -> None:

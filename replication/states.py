@@ -29,13 +29,13 @@ class States:
         names = await self._reader.repositories(after, _REPOSITORIES_AT_ONCE)
         found: list[wire.RepositoryState] = []
         for name in names:
-            found.append(await self._repository(name))
+            found.append(await self.of(name))
             if loop.time() > until:
                 break
         is_last = len(found) == len(names) < _REPOSITORIES_AT_ONCE
         return wire.State(found, "" if is_last or not found else found[-1].repository)
 
-    async def _repository(self, name: str) -> wire.RepositoryState:
+    async def of(self, name: str) -> wire.RepositoryState:
         """One that changes all the time has no sum."""
         for _ in range(_TRIES):
             before = await self._reader.snapshot_position()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 _MODULUS = 2**256
+EMPTY = f"{0:064x}"
+"""Of a set without items."""
 
 
 class SetSum:

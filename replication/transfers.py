@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from registry.domain.changes import CopyBlob, NoteTransfer, ShareBlob
@@ -75,9 +74,9 @@ class Transfers:
                 if await self._parts.reader.blob(repository, str(digest)) is not None:
                     return
                 stored = await self._parts.reader.stored(str(digest))
-                if stored is None or not await self._parts.blobs.intact(stored):
-                    if await self._transfer(repository, digest) == repository:
-                        return
+                is_here = stored is not None and await self._parts.blobs.intact(stored)
+                if not is_here and await self._transfer(repository, digest) == repository:
+                    return
                 await self._parts.changes.submit(ShareBlob(repository, str(digest)))
         finally:
             if not lock.locked():
@@ -97,17 +96,17 @@ class Transfers:
             await self._parts.changes.submit(NoteTransfer(known))
         async with self._parts.uploads.open(known.repository, known.upload) as upload:
             try:
-                await self._receive(upload, digest)
+                await self._receive(upload, digest, repository)
                 await self._finish(upload, digest, known)
             finally:
                 self._under_way.pop(str(digest), None)
         return known.repository
 
-    async def _receive(self, upload: UploadWriter, digest: Digest) -> None:
+    async def _receive(self, upload: UploadWriter, digest: Digest, repository: str) -> None:
         unkept = 0
         self._moved(upload, digest)
         try:
-            async with aclosing(self._client.blob(str(digest), upload.state.offset)) as chunks:
+            async with aclosing(self._client.blob(str(digest), upload.state.offset, repository)) as chunks:
                 async for batch in _batches(chunks):
                     await upload.write(batch)
                     self._moved(upload, digest)
@@ -146,11 +145,16 @@ async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
     """Chunks together, so that each write is worth the way to a thread."""
     batch: list[bytes] = []
     size = 0
-    async for chunk in chunks:
-        batch.append(chunk)
-        size += len(chunk)
-        if size >= _BATCH:
+    try:
+        async for chunk in chunks:
+            batch.append(chunk)
+            size += len(chunk)
+            if size >= _BATCH:
+                yield batch
+                batch, size = [], 0
+    except UpstreamError:  # what came before the break need not come again
+        if batch:
             yield batch
-            batch, size = [], 0
+        raise
     if batch:
         yield batch

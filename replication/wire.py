@@ -21,6 +21,8 @@ LONGEST_LINE = 8 * 1024 * 1024
 """Bytes; a manifest has at most 4 MiB, which base64 makes a third longer."""
 HEARTBEAT = 5.0
 """Seconds after which a stream that has nothing to say says so."""
+MOST_BEHIND = 100
+"""Repositories that a report names."""
 
 
 class Position(Struct, frozen=True):
@@ -31,15 +33,19 @@ class Position(Struct, frozen=True):
     chain: str
 
 
-class Hello(Struct, frozen=True, tag_field="type", tag="hello"):
-    """The first line of each stream: who answers, and the end of its log."""
+class Hello(Struct, frozen=True, tag_field="type", tag="hello", omit_defaults=True):
+    """The first line of each stream: who answers, and the end of its log.
+
+    For a slave of some repositories the position is its own in its own log, and `cursor` says to us where that is.
+    """
 
     version: int
     registry: str
     position: Position
+    cursor: str = ""
 
 
-class Event(Struct, frozen=True, tag_field="type", tag="event"):
+class Event(Struct, frozen=True, tag_field="type", tag="event", omit_defaults=True):
     """One event of the journal (registry.domain.events), with what its chain is made over."""
 
     serial: int
@@ -50,6 +56,7 @@ class Event(Struct, frozen=True, tag_field="type", tag="event"):
     payload: str
     content: str
     chain: str
+    cursor: str = ""
 
     @classmethod
     def of(cls, event: JournalEvent) -> Event:
@@ -78,11 +85,12 @@ class Event(Struct, frozen=True, tag_field="type", tag="event"):
         )
 
 
-class Heartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat"):
+class Heartbeat(Struct, frozen=True, tag_field="type", tag="heartbeat", omit_defaults=True):
     """Nothing happened; `serial` is the end of the log, `time` the clock of who answers."""
 
     serial: int
     time: float
+    cursor: str = ""
 
 
 class Record(Struct, frozen=True, tag_field="type", tag="record"):
@@ -91,6 +99,11 @@ class Record(Struct, frozen=True, tag_field="type", tag="record"):
     kind: str
     key: str
     value: str
+
+
+class RecordsEnd(Struct, frozen=True, tag_field="type", tag="records.end"):
+    """In the log of a slave of some repositories: the records since the last line of another type are all that there
+    are; others are gone."""
 
 
 class Manifest(Struct, frozen=True, tag_field="type", tag="manifest"):
@@ -116,13 +129,14 @@ class RepositoryEnd(Struct, frozen=True, tag_field="type", tag="repository.end")
     repository: str
 
 
-class SnapshotEnd(Struct, frozen=True, tag_field="type", tag="snapshot.end"):
+class SnapshotEnd(Struct, frozen=True, tag_field="type", tag="snapshot.end", omit_defaults=True):
     """The snapshot is whole; what it says is of some moment between its Hello and this position."""
 
     position: Position
+    cursor: str = ""
 
 
-Line = Hello | Event | Heartbeat | Record | Manifest | Tag | RepositoryEnd | SnapshotEnd
+Line = Hello | Event | Heartbeat | Record | RecordsEnd | Manifest | Tag | RepositoryEnd | SnapshotEnd
 
 _decoder: msgspec.json.Decoder[Line] = msgspec.json.Decoder(Line)
 _encoder = msgspec.json.Encoder()
@@ -158,7 +172,8 @@ class _Typed(Struct):
 
 
 _KNOWN = {
-    kind.__struct_config__.tag for kind in (Hello, Event, Heartbeat, Record, Manifest, Tag, RepositoryEnd, SnapshotEnd)
+    kind.__struct_config__.tag
+    for kind in (Hello, Event, Heartbeat, Record, RecordsEnd, Manifest, Tag, RepositoryEnd, SnapshotEnd)
 }
 
 
@@ -174,6 +189,10 @@ class Ack(Struct, frozen=True):
 
     `stored`: the last serial that it has; `visible`: all events up to this serial are visible; `waiting`: how many are
     not; `missing`: bytes of blobs that they wait for; `error`: what went wrong last, "" where nothing does.
+    `cursor`: of a slave of some repositories, that of the event `stored`.
+    `behind`: of the `behind_total` repositories that wait, those that have waited longest, each with the serial of its
+    first event that waits, in the order of those; null where that is not known. `drift`: items that were found to
+    differ from what is above, and were healed; `fetched`: bytes of blobs that came; both since the slave's start.
     """
 
     stored: int
@@ -182,6 +201,11 @@ class Ack(Struct, frozen=True):
     missing: int = 0
     state: str = ""
     error: str = ""
+    cursor: str = ""
+    behind: list[tuple[str, int]] | None = None
+    behind_total: int = 0
+    drift: int = 0
+    fetched: int = 0
 
 
 class RepositoryState(Struct, frozen=True):
@@ -202,6 +226,54 @@ class State(Struct, frozen=True):
     last: str = ""
 
 
+class Epoch(Struct, frozen=True):
+    """Where a node's log is (GET epoch). `writes`: whether the node takes changes; `id`: of the epoch; `promotion`:
+    whether the epoch began as a slave took the place of its master; `serial`: the end of the log."""
+
+    number: int
+    id: str
+    serial: int
+    writes: bool
+    promotion: bool = False
+
+
+class HandOver(Struct, frozen=True):
+    """A master is to take nothing for so many seconds, as a slave is about to take its place (POST handover); 0: it
+    takes pushes again."""
+
+    seconds: float
+
+
+class Claim(Struct, frozen=True):
+    """A slave has taken the place of the master (POST claim): registry.domain.succession.Claim."""
+
+    number: int
+    id: str
+    after: int
+    chain: str
+    url: str
+
+
+class Takeover(Struct, frozen=True):
+    """In a Fork: the epoch after that of the slave began after the event `after`, with that chain, as another node took
+    the place of the master."""
+
+    after: int
+    chain: str
+    number: int
+    id: str
+
+
+class Fork(Struct, frozen=True):
+    """Why a slave cannot follow the log from where it is: the `detail` of the answer 409."""
+
+    after: int
+    in_common_at_most: int
+    head: int
+    epoch: int
+    takeover: Takeover | None = None
+
+
 async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Whole lines of a stream; what has no end at its end is left out. Raises Unreadable where one is too long."""
     rest = bytearray()
@@ -218,5 +290,6 @@ async def lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 yield line
 
 
-def encode_ack(ack: Ack) -> bytes:
-    return _encoder.encode(ack)
+def encode_one(body: Ack | HandOver | Claim) -> bytes:
+    """What a slave sends in the body of a request."""
+    return _encoder.encode(body)

@@ -32,6 +32,7 @@ DEBIAN_PACKAGES = {
     "docker": "docker.io",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
+    "faketime": "faketime",
     "fusermount3": "fuse3",
     "gcc": "gcc libc6-dev",
     "ldapwhoami": "ldap-utils",

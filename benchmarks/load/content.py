@@ -76,7 +76,7 @@ class Image:
     manifest: bytes
 
 
-def image(repository: str, tag: str, seed: int, layers: int = 5, layer_size: int = SMALL_LAYER) -> Image:
+def image(repository: str, tag: str, seed: int | str, layers: int = 5, layer_size: int = SMALL_LAYER) -> Image:
     """The same arguments give the same image; another seed shares no blob with it."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     contents = [chance.randbytes(layer_size) for _ in range(layers)]

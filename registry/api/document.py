@@ -16,6 +16,7 @@ _SECURITY: list[dict[str, list[str]]] = [{"basic": []}, {"token": []}]
 _RIGHTS = {
     "admin": "For administrators; a token needs the scope registry:admin:*.",
     "known": "For everybody who has logged in.",
+    "pull": "For whoever may pull from the repository; a token needs the scope for it.",
     "none": "For everybody.",
 }
 _OF_ITSELF: dict[str, Any] = {

@@ -17,6 +17,8 @@ if TYPE_CHECKING:  # commands need the table of operations, and not what does th
     from registry.auth.accounts import AccountService
     from registry.auth.keys import KeyRotation
     from registry.auth.replicas import ReplicaService
+    from registry.ports.succession import Succession
+    from registry.services.own_replication import OwnReplication
     from registry.services.slaves import SlaveService
 
 A = TypeVar("A")
@@ -35,6 +37,8 @@ class Administration:
     keys: KeyRotation
     replicas: ReplicaService
     slaves: SlaveService
+    own: OwnReplication
+    succession: Succession
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class Operation(Generic[A]):
     """`right` as a Route has it. `body`: None where none is taken; `answer`: NoneType where there is nothing to say.
 
     `status` of success, where there is something to say. `filters`: parameters of the query, each with what it
-    means. A list comes in pages (`is_list`).
+    means. A list comes in pages (`is_list`). `is_of_the_node` as a Route has it.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Operation(Generic[A]):
     status: int = 200
     filters: Mapping[str, str] = field(default_factory=dict)
     is_list: bool = False
+    is_of_the_node: bool = False
 
     @property
     def template(self) -> str:

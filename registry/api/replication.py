@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from registry.api.operation import Administration, Answer, Asked, Operation, page
-from registry.api.shapes import NewReplica, ReplicationToken, ReplicationTokens, ReplicationTokenSecret, Slave, Slaves
+from registry.api.shapes import (
+    NewReplica,
+    PromotionRequest,
+    PromotionResult,
+    ReplicationToken,
+    ReplicationTokens,
+    ReplicationTokenSecret,
+    Slave,
+    Slaves,
+)
+from registry.ports.succession import Promotion
 
 
 async def _list_tokens(to: Administration, asked: Asked) -> Answer[ReplicationTokens]:
@@ -13,7 +23,7 @@ async def _list_tokens(to: Administration, asked: Asked) -> Answer[ReplicationTo
 
 async def _create_token(to: Administration, asked: Asked) -> Answer[ReplicationTokenSecret]:
     body: NewReplica = asked.body
-    replica, token = await to.replicas.create(body.name)
+    replica, token = await to.replicas.create(body.name, body.repositories, may_promote=body.may_promote)
     return Answer(ReplicationTokenSecret(replica.name, token))
 
 
@@ -26,6 +36,15 @@ async def _list_slaves(to: Administration, asked: Asked) -> Answer[Slaves]:
     found = [Slave.of(status) for status in await to.slaves.statuses()]
     shown, last = page(found, asked.query, lambda slave: f"{slave.name} {slave.address}")
     return Answer(Slaves(shown), last)
+
+
+async def _promote(to: Administration, asked: Asked) -> Answer[PromotionResult]:
+    body: PromotionRequest = asked.body
+    done = await to.succession.promote(Promotion(body.graceful, body.force, body.url))
+    claim = done.claim
+    return Answer(
+        PromotionResult(claim.number, claim.id, claim.after, claim.url, done.lost_changes, list(done.lost_in))
+    )
 
 
 LIST_TOKENS = Operation(
@@ -43,7 +62,7 @@ CREATE_TOKEN = Operation(
     "POST",
     "/replication/tokens",
     "admin",
-    "A token with which a slave may copy everything, and do nothing else; it is shown this once",
+    "A token with which a slave may copy everything, or some repositories; it is shown this once",
     _create_token,
     ReplicationTokenSecret,
     NewReplica,
@@ -69,4 +88,16 @@ LIST_SLAVES = Operation(
     is_list=True,
 )
 
-OPERATIONS = (LIST_TOKENS, CREATE_TOKEN, DELETE_TOKEN, LIST_SLAVES)
+PROMOTE = Operation(
+    "promote",
+    "POST",
+    "/replication/promotion",
+    "admin",
+    "This slave takes the place of its master",
+    _promote,
+    PromotionResult,
+    PromotionRequest,
+    is_of_the_node=True,
+)
+
+OPERATIONS = (LIST_TOKENS, CREATE_TOKEN, DELETE_TOKEN, LIST_SLAVES, PROMOTE)

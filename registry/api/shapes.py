@@ -89,7 +89,12 @@ class Rotation(_Body):
 
 
 class NewReplica(_Body):
+    """`repositories`: patterns of what it may copy; none for everything. `may_promote`: it may put a slave in the
+    master's place."""
+
     name: NameText
+    repositories: Annotated[list[PatternText], Meta(max_length=100)] = []
+    may_promote: bool = False
 
 
 class User(Struct):
@@ -194,14 +199,16 @@ class SigningKeys(Struct):
 
 
 class ReplicationToken(Struct):
-    """`name`: the slave's."""
+    """`name`: the slave's. `repositories`: patterns of what it may copy; none for everything."""
 
     name: str
     created: datetime
+    repositories: list[str]
+    may_promote: bool
 
     @classmethod
     def of(cls, replica: access.Replica) -> ReplicationToken:
-        return cls(replica.name, _time(replica.created))
+        return cls(replica.name, _time(replica.created), list(replica.repositories), replica.may_promote)
 
 
 class ReplicationTokens(Struct):
@@ -218,7 +225,10 @@ class ReplicationTokenSecret(Struct):
 class Slave(Struct):
     """`stored`: the last event that it has. All up to `visible` can be pulled there; `lag_events` cannot yet, the first
     of them for `lag_seconds`. `waiting`: events that wait for `missing` bytes of blobs. `error`: what went wrong last.
-    `heard_ago`: seconds since its last report, and `since` the first one that this server had.
+    `drift`: items that it found to differ from what is here, and healed, since its start. `events_per_second` and
+    `bytes_per_second`: how fast it becomes like this server, over some seconds; `ready_in`: seconds until it is at that
+    rate, null where that cannot be told. `heard_ago`: seconds since its last report, and `since` the first one that
+    this server had.
     """
 
     name: str
@@ -231,6 +241,10 @@ class Slave(Struct):
     missing: int
     state: str
     error: str
+    drift: int
+    events_per_second: float
+    bytes_per_second: float
+    ready_in: float | None
     since: datetime
     heard: datetime
     heard_ago: float
@@ -249,6 +263,10 @@ class Slave(Struct):
             report.missing,
             report.state,
             report.error,
+            report.drift,
+            report.events_per_second,
+            report.bytes_per_second,
+            status.ready_in,
             _time(report.since),
             _time(report.heard),
             status.heard_ago,
@@ -257,6 +275,27 @@ class Slave(Struct):
 
 class Slaves(Struct):
     slaves: list[Slave]
+
+
+class PromotionRequest(Struct):
+    """`graceful`: the master hands over first, and nothing is lost; `force`: even where the master lives. `url`: where
+    this node takes pushes from then on; "" for its public address."""
+
+    graceful: bool = False
+    force: bool = False
+    url: str = ""
+
+
+class PromotionResult(Struct):
+    """The epoch, a number and an id, that goes on after the event `after`. `lost_changes`: what this node had been told
+    of and did not have whole; `lost_in`: the repositories of that, some of them where they are many."""
+
+    epoch: int
+    id: str
+    after: int
+    url: str
+    lost_changes: int
+    lost_in: list[str]
 
 
 class WhoAmI(Struct):

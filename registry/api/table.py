@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from registry.api import accounts, grants, keys, limits, replication
+from registry.api import accounts, grants, keys, limits, own_replication, replication, waiting
 from registry.api.operation import Operation
 
 OPERATIONS: tuple[Operation[Any], ...] = (
@@ -13,4 +13,6 @@ OPERATIONS: tuple[Operation[Any], ...] = (
     *limits.OPERATIONS,
     *keys.OPERATIONS,
     *replication.OPERATIONS,
+    *waiting.OPERATIONS,
+    *own_replication.OPERATIONS,
 )

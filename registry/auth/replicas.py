@@ -1,4 +1,4 @@
-"""Replication tokens: who may copy everything, and what an administrator does with them.
+"""Replication tokens: who may copy the registry, and what an administrator does with them.
 
 A token is 256 random bits behind the name of its slave, so no password hash is needed: SHA-256 of it is kept.
 """
@@ -14,14 +14,14 @@ from registry.domain.access import REPLICA, AccessTable, Replica, encode, parse_
 from registry.domain.changes import SetRecord
 from registry.domain.clock import Clock
 from registry.domain.networks import network_of
+from registry.domain.patterns import parse_pattern
 from registry.domain.throttle import FailedLogins
-from registry.errors import TooManyRequests, Unauthorized
-from registry.ports import Access, AccessReader, Changes
+from registry.errors import AccessInvalid, TooManyRequests, Unauthorized
+from registry.ports import Access, Changes
 
 PREFIX = "shoal-replica-"
 _BYTES = 32
 _LONGEST = 200
-_MOST_KNOWN = 1000
 _UNKNOWN = "unknown"
 
 
@@ -40,38 +40,26 @@ def _hash(token: str) -> str:
 
 
 class ReplicaTokens:
-    """Says whose token one is. What a process has read of the hashes it keeps."""
+    """Says whose token one is."""
 
-    def __init__(self, reader: AccessReader, clock: Clock) -> None:
-        self._reader = reader
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._failures = FailedLogins()
-        self._hashes: dict[str, str] = {}
 
-    async def check(self, token: str, table: AccessTable, address: str) -> Replica:
+    def check(self, token: str, table: AccessTable, address: str) -> Replica:
         """`address`: of the client. Raises Unauthorized, or TooManyRequests where many were wrong.
 
         The right one is taken even then: nobody guesses 256 bits, and whoever tries keeps no slave out.
         """
         name = _name_in(token) if len(token) <= _LONGEST else ""
         replica = table.replicas.get(name)
-        kept = await self._kept(replica) if replica is not None else ""
-        if hmac.compare_digest(_hash(token), kept) and replica is not None:
+        if replica is not None and hmac.compare_digest(_hash(token), replica.hash):
             return replica
         client, now, name = network_of(address), self._clock(), replica.name if replica else _UNKNOWN
         if (seconds := self._failures.wait(client, name, now)) > 0:
             raise TooManyRequests("too many wrong tokens from this address; wait before the next try", seconds)
         self._failures.failed(client, name, now)
         raise Unauthorized("the replication token is wrong, or was taken back")
-
-    async def _kept(self, replica: Replica) -> str:
-        known = self._hashes.get(replica.id)
-        if known is None:
-            known = await self._reader.replica_hash(replica.name) or ""
-            if len(self._hashes) >= _MOST_KNOWN:
-                self._hashes.clear()
-            self._hashes[replica.id] = known
-        return known
 
 
 class ReplicaService:
@@ -86,11 +74,19 @@ class ReplicaService:
         known = (await self._access.table()).replicas
         return [known[name] for name in sorted(known)]
 
-    async def create(self, name: str) -> tuple[Replica, str]:
-        """A slave of that name, and its token, which nobody sees again."""
-        made = Replica(parse_account(name), secrets.token_hex(8), self._clock())
-        token = f"{PREFIX}{made.name}-{secrets.token_hex(_BYTES)}"
-        await self._changes.submit(SetRecord(REPLICA, made.name, encode(made), _hash(token), expected="new"))
+    async def create(
+        self, name: str, repositories: Sequence[str] = (), *, may_promote: bool = False
+    ) -> tuple[Replica, str]:
+        """A slave of that name, and its token, which nobody sees again. `repositories`: patterns, none for everything.
+
+        Raises AccessInvalid too where a slave of some repositories were to take the place of a master of all of them.
+        """
+        patterns = tuple(dict.fromkeys(map(parse_pattern, repositories)))
+        if patterns and may_promote:
+            raise AccessInvalid("a slave of some repositories cannot take its master's place: leave out one of the two")
+        token = f"{PREFIX}{parse_account(name)}-{secrets.token_hex(_BYTES)}"
+        made = Replica(name, secrets.token_hex(8), self._clock(), _hash(token), patterns, may_promote)
+        await self._changes.submit(SetRecord(REPLICA, name, encode(made), expected="new"))
         return made, token
 
     async def delete(self, name: str) -> None:

@@ -81,6 +81,11 @@ class Visitor:
         """An administrator may not: whoever copies everything for good is named for it."""
         return self.is_open or self.replica is not None
 
+    @property
+    def may_promote(self) -> bool:
+        """Whether it may end a master. Where there are no accounts, anybody may change anything."""
+        return self.is_open or (self.replica is not None and self.replica.may_promote)
+
     def is_slave_still(self, table: AccessTable) -> bool:
         """Whether somebody who was let in to replicate would be let in by the table of now."""
         if self.replica is None:

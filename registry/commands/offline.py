@@ -19,8 +19,10 @@ from registry.domain.changes import Detach
 from registry.domain.clock import system_clock
 from registry.errors import StartupError
 from registry.ports import Adopter, Audit, BlobStore, Changes
+from registry.processes.succession import NoSuccession
 from registry.services.leases import LocalLeases
 from registry.services.manifests import ManifestService
+from registry.services.own_replication import OwnReplication
 from registry.services.push import PushService
 from registry.services.slaves import SlaveService
 from registry.storage.audit_log import AuditLog
@@ -140,8 +142,10 @@ async def administered(settings: Settings, directory: DataDirectory) -> AsyncIte
         accounts = AccountService(access, writer, passwords, system_clock)
         keys = KeyRotation(access, reader, writer, system_clock, REFRESH_LIFETIME)
         replicas = ReplicaService(access, writer, system_clock)
+        own = OwnReplication("", SqlReplicaReader(rows, reader), writer)
         audit.start()
-        yield Administration(accounts, keys, replicas, SlaveService(NoSlaves(), SqlFeed(rows), system_clock)), audit
+        slaves = SlaveService(NoSlaves(), SqlFeed(rows), system_clock)
+        yield Administration(accounts, keys, replicas, slaves, own, NoSuccession()), audit
     finally:
         await audit.stop()
         await asyncio.shield(writer.stop())

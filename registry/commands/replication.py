@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from registry.commands.options import config_option, json_option, told_plainly
+from registry.commands.replication_own import pause, resume, resync, verify
+from registry.commands.replication_status import own, status
+from registry.commands.replication_wait import wait
 from registry.commands.where import Where, where_options
 from registry.errors import StartupError
 
@@ -16,6 +19,11 @@ def replication() -> None:
     """Let slaves copy this registry, and see how far they are."""
 
 
+for _command in (status, own, wait, verify, resync, pause, resume):
+    replication.add_command(_command)
+replication.add_command(status, "slaves")
+
+
 @replication.group()
 def token() -> None:
     """What slaves show to be let in. Where there are no accounts, none is needed."""
@@ -23,14 +31,16 @@ def token() -> None:
 
 @token.command()
 @click.argument("name")
+@click.option("--repo", "patterns", multiple=True, metavar="PATTERN", help="What it may copy (team/**); repeatable.")
+@click.option("--may-promote", is_flag=True, help="It may put a slave in the master's place.")
 @json_option
 @told_plainly
 @where_options
-def create(where: Where, name: str, as_json: bool) -> None:
+def create(where: Where, name: str, patterns: tuple[str, ...], may_promote: bool, as_json: bool) -> None:
     """Print a token for the slave NAME, which cannot be seen again.
 
-    Whoever has it can copy all repositories and all accounts with the hashes of their passwords; it is good for nothing
-    else.
+    Whoever has it can copy all repositories and all accounts with the hashes of their passwords; with --repo those that
+    fit, and the accounts that are granted something of them.
     """
     import msgspec
 
@@ -38,11 +48,12 @@ def create(where: Where, name: str, as_json: bool) -> None:
     from registry.api.shapes import NewReplica
 
     with where.client() as client:
-        made = client.call(CREATE_TOKEN, body=NewReplica(name)).body
+        made = client.call(CREATE_TOKEN, body=NewReplica(name, list(patterns), may_promote)).body
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(made)).decode())
         return
-    click.echo(f"{made.name} can copy this registry. Its token is shown this once:", err=True)
+    what = ", ".join(patterns) or "this registry"
+    click.echo(f"{made.name} can copy {what}. Its token is shown this once:", err=True)
     click.echo(made.token)
 
 
@@ -58,7 +69,11 @@ def list_tokens(where: Where, as_json: bool) -> None:
 
     with where.client() as client:
         found = [made for page in pages(client, LIST_TOKENS) for made in page.tokens]
-    show(("slave", "since"), [(made.name, day(made.created)) for made in found], found, as_json=as_json)
+    rows = [
+        (made.name, " ".join(made.repositories) or "all", "yes" if made.may_promote else "no", day(made.created))
+        for made in found
+    ]
+    show(("slave", "repositories", "may promote", "since"), rows, found, as_json=as_json)
 
 
 @token.command()
@@ -97,33 +112,51 @@ def detach(config: Path | None, data: str | None) -> None:
 
 
 @replication.command()
+@click.option("--graceful", is_flag=True, help="The master hands over first, and nothing is lost.")
+@click.option("--force", is_flag=True, help="Even where the master lives: until it hears of this one, there are two.")
+@click.option("--url", default="", metavar="URL", help="Where this node takes pushes; else its public address.")
 @json_option
 @told_plainly
 @where_options
-def status(where: Where, as_json: bool) -> None:
-    """Show the slaves that this server has heard of, and how far each is behind it."""
-    from rich.filesize import decimal
+def promote(where: Where, graceful: bool, force: bool, url: str, as_json: bool) -> None:
+    """Let this slave, which runs, take the place of its master."""
+    import msgspec
 
-    from registry.api.replication import LIST_SLAVES
-    from registry.commands.client import pages
-    from registry.commands.tables import show
+    from registry.api.replication import PROMOTE
+    from registry.api.shapes import PromotionRequest
 
     with where.client() as client:
-        found = [slave for page in pages(client, LIST_SLAVES) for slave in page.slaves]
-    headings = ("slave", "address", "stored", "visible", "lag", "waiting", "missing", "state", "last error", "heard")
-    rows = [
-        (
-            slave.name or "-",
-            slave.address,
-            str(slave.stored),
-            str(slave.visible),
-            f"{slave.lag_events} events, {slave.lag_seconds:.1f} s" if slave.lag_events else "none",
-            str(slave.waiting),
-            decimal(slave.missing),
-            slave.state,
-            slave.error,
-            f"{slave.heard_ago:.0f} s ago",
-        )
-        for slave in found
-    ]
-    show(headings, rows, found, as_json=as_json)
+        done = client.call(PROMOTE, body=PromotionRequest(graceful, force, url)).body
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(done)).decode())
+        return
+    click.echo(f"This node is the master now: epoch {done.epoch} ({done.id}) goes on after event {done.after}.")
+    click.echo(f"Push to {done.url}")
+    if done.lost_changes:
+        names = ", ".join(done.lost_in)
+        click.echo(f"Not complete here, and gone: {done.lost_changes} changes, in {names}")
+    if not graceful:
+        click.echo("What the former master took after that event is not here; it can export it: export-fork")
+
+
+@replication.command("export-fork")
+@config_option
+@click.option("--data", metavar="DIR", help="The data of the former master.")
+@click.option("--to", required=True, type=click.Path(dir_okay=False, path_type=Path), metavar="FILE")
+@told_plainly
+def export_fork(config: Path | None, data: str | None, to: Path) -> None:
+    """Write what this former master took and its successor never had to FILE.
+
+    One event a line, with the manifests, as slaves read them (docs/replication.md). A server may run.
+    """
+    import asyncio
+
+    from registry.commands.export_fork import exported
+    from registry.config import load
+
+    settings = load(config, {"data": data})
+    count = asyncio.run(exported(settings, to))
+    if count:
+        click.echo(f"{count} events are in {to}. Their layers are still here, until this node goes on as a slave.")
+    else:
+        click.echo("Nothing was lost: the other node has all that this one took.")

@@ -107,14 +107,19 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class Replica:
-    """A slave that may copy everything by a token. `id`: another one for each token, also of the same name.
+    """A slave that may copy by a token. `id`: another one for each token, also of the same name.
 
-    The hash of the token is no part of it: that is private, so that no other slave hears of it.
+    `hash`: SHA-256 of the token, hexadecimal, "" where none fits. The token is 256 random bits, which nobody finds from
+    it; so it travels to slaves of everything, and the token lets its slave in at them too. `repositories`: patterns of
+    what it may copy, none for everything. `may_promote`: it may put a slave in the master's place.
     """
 
     name: str
     id: str
     created: float
+    hash: str = field(default="", repr=False)
+    repositories: tuple[str, ...] = ()
+    may_promote: bool = False
 
 
 Record = Account | Group | Grant | PublicKey | Limit | Replica
@@ -149,11 +154,13 @@ def encode(record: Record) -> str:
 
 
 def decode(kind: str, value: str) -> Record:
-    fields = json.loads(value)
-    for name in ("members", "rights", "immutable"):
+    """A record as it was encoded; fields that a newer program knows are passed over."""
+    made = KINDS[kind]
+    fields = {name: value for name, value in json.loads(value).items() if name in made.__dataclass_fields__}
+    for name in ("members", "rights", "immutable", "repositories"):
         if name in fields:
             fields[name] = tuple(fields[name])
-    return KINDS[kind](**fields)
+    return made(**fields)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from registry.domain.events import JournalEvent
 from registry.domain.manifest import Manifest
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.replica import Pending, Report, Transfer, Upstream
+from registry.domain.succession import Standing
 from registry.domain.upload import Leftover, UploadSession
 
 
@@ -256,8 +257,78 @@ class NoteTransfer:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepRepair:
+    """A slave was found to differ from the registry above in a repository: `pending` makes it the same again.
+
+    It was compared with what was there some time between the events `serial` and `end`; nothing is `changed` where the
+    slave has not come to `end`, or was told of something of the repository since `serial`, or something waits there.
+    """
+
+    repository: str
+    pending: tuple[Pending, ...]
+    serial: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSlave:
+    """What an administrator has a slave do, beside what was ordered before: to pause or to go on (None: as it is), and
+    `what` once (registry.domain.replica.Orders) with a repository or, where it is "", all of them."""
+
+    paused: bool | None
+    what: str = ""
+    repository: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NoteReport:
+    """What came of what a slave was ordered to do."""
+
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class CutLog:
+    """The events before the serial `before` are not kept any more; of those the `most` oldest go now. `of_upstream`: of
+    the log above that a slave keeps, and not of the journal. `changed` where some went."""
+
+    before: int
+    most: int
+    of_upstream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Detach:
     """A slave becomes a registry of its own, with what it shows: all that it kept of the log above it goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Promote:
+    """A slave takes the place of the master: the log above it becomes its own, and goes on with an epoch of this `id`.
+
+    What it had been told of and does not show yet is taken back by further events, so that the log says what it shows.
+    `url`: where it takes pushes. Refused with RequestInvalid where it is no slave, or takes a snapshot just now.
+    """
+
+    id: str
+    url: str
+    former: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demote:
+    """A master becomes a slave: its own log becomes the one above it, to be gone on with there.
+
+    Nothing is `changed` where it is a slave already, or has no log that anybody could have followed.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class SetStanding:
+    """Nothing is `changed` where the standing is not `before` any more."""
+
+    before: Standing
+    after: Standing
 
 
 Change = (
@@ -286,7 +357,14 @@ Change = (
     | CopyBlob
     | ShareBlob
     | NoteTransfer
+    | CutLog
+    | KeepRepair
+    | OrderSlave
+    | NoteReport
     | Detach
+    | Promote
+    | Demote
+    | SetStanding
 )
 
 

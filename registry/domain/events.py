@@ -34,7 +34,7 @@ class JournalEvent:
     - manifest.del: digest (tags that point at it go with it)
     - epoch.begin: id
     - auth.KIND: key, value (the record of registry.domain.access as a JSON text, "" where it was removed); of no
-      repository. Private keys and hashes of replication tokens are never in it, hashes of passwords are.
+      repository. Private keys and tokens are never in it, hashes of both tokens and passwords are.
     """
 
     serial: int

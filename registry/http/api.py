@@ -44,6 +44,7 @@ class ApiHandlers:
                 self._handler(operation),
                 operation.name,
                 takes_session=True,
+                is_of_the_node=operation.is_of_the_node,
             )
             for operation in self._operations
         ]

@@ -37,6 +37,8 @@ _STATUS: tuple[tuple[type[RegistryError], int], ...] = (
     (errors.PaginationInvalid, 400),
     (errors.RangeUnsatisfiable, 416),
     (errors.LogForked, 409),
+    (errors.PromotionRefused, 409),
+    (errors.SucceededAlready, 409),
     (errors.LogCutOff, 410),
     (errors.Denied, 403),
     (errors.Unauthorized, 401),

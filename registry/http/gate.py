@@ -33,6 +33,9 @@ UNKNOWN = "unknown"
 _READING = ("GET", "HEAD")
 _NO_RIGHT = ("none",)
 
+_OF_SLAVES = "replicate", "promote"
+"""Rights that only a replication token gives."""
+
 
 class Gate(Protocol):
     """Lets a call in by giving it its visitor."""
@@ -110,7 +113,7 @@ class AccessGate:
         if visitor.principal.is_anonymous:
             # Not the bare words of the code: dockerd takes an error of those alone for one that passes, and tries a
             # push for 50 seconds.
-            needed = "a replication token is needed" if route.right == "replicate" else "log in first"
+            needed = "a replication token is needed" if route.right in _OF_SLAVES else "log in first"
             return Unauthorized(f"authentication required: {needed}", self._challenge(call, route))
         if visitor.scopes is not None:
             return Unauthorized("the token does not go that far", self._challenge(call, route, "insufficient_scope"))
@@ -121,7 +124,7 @@ class AccessGate:
         kind, _, credentials = call.request.headers.get("Authorization", "").partition(" ")
         match kind.lower():
             case "bearer" if is_replication_token(credentials):
-                return await self._replica(credentials.strip(), call, route, table)
+                return self._replica(credentials.strip(), call, route, table)
             case "bearer":
                 return self._bearer(credentials.strip(), table)
             case "basic":
@@ -137,13 +140,15 @@ class AccessGate:
                 return session or Visitor(self._certified(call, table), table)
         raise Unauthorized("an unknown kind of authorization: use Bearer or Basic")
 
-    async def _replica(self, token: str, call: Call, route: Route, table: AccessTable) -> Visitor:
+    def _replica(self, token: str, call: Call, route: Route, table: AccessTable) -> Visitor:
         """Raises Unauthorized, Denied, TooManyRequests."""
         call.actor = UNKNOWN
-        if route.right != "replicate":
+        if route.right not in _OF_SLAVES:
             raise Unauthorized("a replication token is good for replication alone")
         self._addresses.check_private(call.request, "replication tokens")
-        replica = await self._replicas.check(token, table, self._addresses.client(call.request))
+        replica = self._replicas.check(token, table, self._addresses.client(call.request))
+        if route.right == "promote" and not replica.may_promote:
+            raise Unauthorized("this token is good for copying, and not for taking the master's place (--may-promote)")
         # A name that no account can have: it stands for nobody in any grant.
         return Visitor(Principal(f"replica:{replica.name}"), table, replica=replica)
 
@@ -206,13 +211,15 @@ def _is_enough(visitor: Visitor, call: Call, route: Route) -> bool:
             return visitor.may_administer
         case "replicate":
             return visitor.may_replicate
+        case "promote":
+            return visitor.may_promote
         case right:
             return visitor.may(right, parse_repository(call.parameters["name"]))
 
 
 def _scope(call: Call, route: Route) -> str:
     match route.right:
-        case "known" | "session" | "replicate":  # no scope of a token is for slaves
+        case "known" | "session" | "replicate" | "promote":  # no scope of a token is for slaves
             return ""
         case "catalog":
             return f"{CATALOG}:*"

@@ -41,7 +41,9 @@ class Call:
     https: bool = False
 
 
-RIGHTS_OF_ROUTES = frozenset({"pull", "push", "delete", "catalog", "admin", "replicate", "session", "known", "none"})
+RIGHTS_OF_ROUTES = frozenset(
+    {"pull", "push", "delete", "catalog", "admin", "replicate", "promote", "session", "known", "none"}
+)
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -50,10 +52,11 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 class Route:
     """`template` has {name}, which spans slashes, and other {parameters}, which do not.
 
-    `right` is what a caller needs: pull, push or delete on the repository that `template` names; catalog, admin; to
-    be a slave (replicate); to have logged in with a browser (session); to be known; or none. `outlives_token`: a
-    request of an upload goes on though the token's time is over. `takes_session`: where nothing else says who asks,
-    the session of a browser does. `is_page`: people see it, errors too.
+    `right` is what a caller needs: pull, push or delete on the repository that `template` names; catalog, admin; to be
+    a slave (replicate), or one that takes its place (promote); to have logged in with a browser (session); to be
+    known; or none. `outlives_token`: a request of an upload goes on though the token's time is over. `takes_session`:
+    where nothing else says who asks, the session of a browser does. `is_page`: people see it, errors too.
+    `is_of_the_node`: what it changes is no content, so a node that takes none does it too.
     """
 
     method: str
@@ -64,6 +67,7 @@ class Route:
     outlives_token: bool = False
     takes_session: bool = False
     is_page: bool = False
+    is_of_the_node: bool = False
 
     def __post_init__(self) -> None:
         if self.right not in RIGHTS_OF_ROUTES:

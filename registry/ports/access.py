@@ -15,16 +15,13 @@ class AccessReader(Protocol):
         """Kind, key and value of each."""
         ...
 
-    async def record_changes(self, after: int, limit: int) -> Sequence[tuple[str, str, str]]:
-        """Kind, key and value ("" where it was removed) of what the journal says beyond the serial `after`."""
+    async def record_changes(self, after: int, limit: int) -> Sequence[tuple[str, str, str]] | None:
+        """Kind, key and value ("" where it was removed) of what the journal says beyond the serial `after`; None where
+        it is not kept back to there."""
         ...
 
     async def private_key(self, key_id: str) -> str | None:
         """What signs where the public key of that id verifies, as PEM."""
-        ...
-
-    async def replica_hash(self, name: str) -> str | None:
-        """The hash of the replication token of that slave (registry.auth.replicas)."""
         ...
 
 

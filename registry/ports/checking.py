@@ -62,6 +62,10 @@ class Inventory(Protocol):
 
     async def events(self, after: int, limit: int) -> Sequence[JournalEvent]: ...
 
+    async def journal_base(self) -> tuple[int, bytes]:
+        """Serial and chain of the event before the first one that is kept; 0 and CHAIN_START where none was cut off."""
+        ...
+
     async def head(self) -> tuple[int, bytes]:
         """The serial and the chain that the last event of the journal should have."""
         ...

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from registry.domain.events import JournalEvent
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.replica import Orders, Pending, Report, Transfer, Upstream
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,15 @@ class LogPosition:
     serial: int
     epoch: int
     chain: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """An event without its content."""
+
+    serial: int
+    kind: str
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +39,24 @@ class FeedReader(Protocol):
     """The log as replicas see it: on a master its journal, on a slave the events of the master. All raise
     StorageFailure, Unavailable."""
 
+    async def check_source(self) -> None:
+        """Raises Denied where others may not copy from here, as it has some repositories alone."""
+        ...
+
+    async def cursor_secret(self) -> bytes:
+        """What cursors of slaves of some repositories are made with: random, and in this database alone."""
+        ...
+
+    async def repositories_with(self, blob: str, after: str, limit: int) -> Sequence[str]:
+        """Repositories that have a blob, in bytewise order, beginning after `after`."""
+        ...
+
     async def log_position(self) -> LogPosition:
         """The end of the log, as new as the last change that was acknowledged."""
+        ...
+
+    async def writes(self) -> bool:
+        """Whether this node takes changes, rather than another one whose log it has."""
         ...
 
     async def snapshot_position(self) -> LogPosition:
@@ -44,6 +69,14 @@ class FeedReader(Protocol):
 
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         """Up to `limit` events in order, and fewer where they are large."""
+        ...
+
+    async def holds(self, repository: str, reference: str) -> bool:
+        """Whether a repository has that tag, or a manifest of that digest."""
+        ...
+
+    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+        """The last `limit` events of a repository, the newest one first."""
         ...
 
     async def records(self) -> Sequence[tuple[str, str, str]]:
@@ -85,6 +118,22 @@ class ReplicaReader(Protocol):
         ...
 
     async def waiting(self) -> Waiting: ...
+
+    async def log_event(self, serial: int) -> JournalEvent | None:
+        """Of the log above, as FeedReader.log_event."""
+        ...
+
+    async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
+        """Of the log above, as FeedReader.log_events."""
+        ...
+
+    async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
+        """The `limit` that have waited longest, each with its first serial; and how many wait."""
+        ...
+
+    async def orders(self) -> Orders: ...
+
+    async def report(self) -> Report: ...
 
     async def transfer(self, digest: str) -> Transfer | None: ...
 

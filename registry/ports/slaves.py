@@ -27,6 +27,29 @@ class SlaveReport:
     error: str
     since: float
     heard: float
+    behind: tuple[tuple[str, int], ...] | None = None
+    """Repositories that wait, each with the serial of its first event that waits, in the order of those serials; None
+    where the slave did not say."""
+    behind_total: int = 0
+    """How many repositories wait; more than are in `behind` where they are many."""
+    drift: int = 0
+    """Items that were found to differ from what is above, since the slave's start."""
+    fetched: int = 0
+    """Bytes of blobs that came, since the slave's start."""
+    events_per_second: float = 0.0
+    bytes_per_second: float = 0.0
+    """Over some seconds; whoever keeps the reports tells that."""
+
+    def shows(self, repository: str, serial: int) -> bool:
+        """Whether what happened to a repository up to that event can be seen there."""
+        if serial <= self.visible:
+            return True
+        if self.behind is None or serial > self.stored:
+            return False
+        waits = dict(self.behind)
+        if repository in waits:
+            return serial < waits[repository]
+        return self.behind_total <= len(waits) or serial < self.behind[-1][1]
 
 
 class Slaves(Protocol):

@@ -31,9 +31,10 @@ from registry.http.router import Call, Route
 from registry.http.session import SessionHandlers
 from registry.http.tokens import TokenHandlers
 from registry.ports import Access, AccessReader, Changes
-from registry.ports.replication import FeedReader
+from registry.ports.replication import FeedReader, ReplicaReader
 from registry.processes.greeting import has_people, is_kept_shut
 from registry.processes.node_parts import NodeParts
+from registry.services.own_replication import OwnReplication
 from registry.services.slaves import SlaveService
 
 
@@ -41,14 +42,21 @@ class ProcessAccess:
     """The gate and the token service of a process; `logins` compares passwords, in the node."""
 
     def __init__(
-        self, settings: Settings, access: Access, reader: AccessReader, feed: FeedReader, shared: SharedRates | None
+        self,
+        settings: Settings,
+        access: Access,
+        reader: AccessReader,
+        feed: FeedReader,
+        replica: ReplicaReader,
+        shared: SharedRates | None,
     ) -> None:
         self._settings = settings
         self._access = access
         self._reader = reader
         self._feed = feed
+        self._replica = replica
         self._tokens = Tokens(settings.auth.service)
-        self._replicas = ReplicaTokens(reader, system_clock)
+        self._replicas = ReplicaTokens(system_clock)
         self._keys = KeyRing(reader)
         asked = settings.limits
         most = MostRequests(asked.account_rate, asked.address_rate, asked.burst, asked.uploads)
@@ -79,7 +87,9 @@ class ProcessAccess:
         accounts = AccountService(self._access, parts.changes, parts.logins, system_clock)
         keys = KeyRotation(self._access, self._reader, parts.changes, system_clock, REFRESH_LIFETIME)
         replicas = ReplicaService(self._access, parts.changes, system_clock)
-        to = Administration(accounts, keys, replicas, SlaveService(parts.slaves, self._feed, system_clock))
+        slaves = SlaveService(parts.slaves, self._feed, system_clock)
+        own = OwnReplication(self._settings.replication.master, self._replica, parts.changes)
+        to = Administration(accounts, keys, replicas, slaves, own, parts.succession)
         return ApiHandlers(OPERATIONS, to, Links(settings.public_url), settings.body_timeout).routes()
 
     def _token_routes(self, logins: Logins) -> list[Route]:

@@ -1,10 +1,11 @@
 """How a worker asks its node: length-prefixed msgpack messages over a socket pair.
 
-A request is [number, operation, body], an answer [number, error or nil, body]; an answer with the number 0
-is the settings, which the node tells at the start and when they change. Operations:
-`submit` (a change; answered by its outcome), `acquire` and `release` (the lease of a digest), `login` (name, password
-and address; answered by the principal), `hash` (of a new password), `way_to` and `who_came` (people with a browser),
-`note` and `record` (entries of the audit log), `report` (what a slave says of itself) and `slaves` (all of that).
+A request is [number, operation, body], an answer [number, error or nil, body]; an answer with the number 0 is the
+settings and the standing, which the node tells at the start and when they change. Operations: `submit` (a change;
+answered by its outcome), `acquire` and `release` (the lease of a digest), `login` (name, password and address;
+answered by the principal), `hash` (of a new password), `way_to` and `who_came` (people with a browser), `note` and
+`record` (entries of the audit log), `report` (what a slave says of itself) and `slaves` (all of that), `promote`,
+`hand_over` and `give_way` (who writes the log). `above`: what the registry above a slave has.
 Leases that a worker holds end with its connection.
 """
 
@@ -28,8 +29,11 @@ from registry.domain.access import Principal
 from registry.domain.audit import AuditEntry
 from registry.domain.changes import Change, Outcome
 from registry.domain.digest import Digest
+from registry.domain.succession import Claim
 from registry.errors import RegistryError, Unavailable
 from registry.ports.slaves import SlaveReport
+from registry.ports.succession import Promoted, Promotion
+from registry.processes import above
 from registry.processes.node_parts import NodeParts
 from registry.services.leases import LocalLeases
 
@@ -76,10 +80,11 @@ async def receive(reader: asyncio.StreamReader) -> list[Any]:
 
 
 class RemoteNode:
-    """The worker's side: Changes, Leases, Logins, People, Audit and Slaves, each by a message to the node."""
+    """The worker's side: Changes, Leases, Logins, People, Audit, Slaves and Succession, each by a message to the
+    node."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_settings: Callable[[str], None]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, on_settings: Callable[[str, str], None]
     ) -> None:
         self._reader = reader
         self._writer = writer
@@ -90,6 +95,7 @@ class RemoteNode:
         self._gone = False
         self._entries: list[AuditEntry] = []
         self._telling: asyncio.Task[None] | None = None
+        self.above = above.RemoteAbove(self._ask)
 
     async def run(self) -> None:
         """Take answers until the node is gone."""
@@ -97,7 +103,7 @@ class RemoteNode:
             while True:
                 number, error, body = await receive(self._reader)
                 if number == 0:
-                    self._on_settings(body)
+                    self._on_settings(*body)
                     continue
                 future = self._waiting.pop(number)
                 if future.done():
@@ -138,6 +144,15 @@ class RemoteNode:
 
     async def slaves(self) -> Sequence[SlaveReport]:
         return msgspec.convert(await self._ask("slaves", None), list[SlaveReport])
+
+    async def promote(self, asked: Promotion) -> Promoted:
+        return msgspec.convert(await self._ask("promote", asked), Promoted)
+
+    async def hand_over(self, seconds: float) -> None:
+        await self._ask("hand_over", seconds)
+
+    async def give_way(self, claim: Claim) -> None:
+        await self._ask("give_way", claim)
 
     async def login(self, name: str, password: str, address: str) -> Principal:
         return msgspec.convert(await self._ask("login", [name, password, address]), Principal)
@@ -197,6 +212,8 @@ class WorkerSession:
         self._people = parts.people
         self._audit = parts.audit
         self._slaves = parts.slaves
+        self._succession = parts.succession
+        self._above = parts.above
         self._reader = reader
         self._writer = writer
         self._changes = parts.changes
@@ -266,6 +283,16 @@ class WorkerSession:
             return None
         if operation == "slaves":
             return await self._slaves.slaves()
+        if operation == "promote":
+            return await self._succession.promote(msgspec.convert(body, Promotion))
+        if operation == "hand_over":
+            await self._succession.hand_over(body)
+            return None
+        if operation == "give_way":
+            await self._succession.give_way(msgspec.convert(body, Claim))
+            return None
+        if operation == above.OPERATION:
+            return await above.answer(self._above, body)
         digest = Digest.parse(body)
         if operation == "acquire":
             await self._leases.acquire(digest)

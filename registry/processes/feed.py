@@ -10,6 +10,7 @@ from aiohttp import web
 from registry import __version__
 from registry.domain.clock import system_clock
 from registry.domain.digest import Digest
+from registry.domain.names import parse_repository
 from registry.http import receive
 from registry.http.auditing import REPLICATION
 from registry.http.dispatch import add_headers
@@ -19,10 +20,13 @@ from registry.http.stored_blobs import StoredBlobs
 from registry.ports import Access
 from registry.ports.replication import FeedReader, StateReader
 from registry.ports.slaves import Slaves
+from registry.ports.succession import Succession
 from registry.storage.metadata.commits import CommitCounter
 from replication import wire
+from replication.content import Contents
 from replication.feed import Feed
 from replication.routes import FeedRoute
+from replication.scope import Scope
 from replication.states import States
 from replication.streams import Streams
 from replication.tail import Tail
@@ -53,13 +57,16 @@ class ProcessFeed:
     def routes(
         self,
         slaves: Slaves,
+        succession: Succession,
         access: Access,
         blobs: StoredBlobs,
         trusted_proxies: Sequence[IPv4Network | IPv6Network],
         body_timeout: float,
+        contents: Contents,
     ) -> list[Route]:
         program = f"shoal {__version__}"
-        feed = Feed(self.reader, self._tail, self._streams, slaves, system_clock, program, wire.HEARTBEAT, self._states)
+        parts = self.reader, self._tail, self._streams, slaves, succession
+        feed = Feed(*parts, system_clock, program, wire.HEARTBEAT, self._states)
 
         def joined(route: FeedRoute) -> Route:
             async def handler(call: Call) -> web.StreamResponse:
@@ -68,7 +75,7 @@ class ProcessFeed:
 
             return Route(route.method, route.path, route.right, handler, f"{REPLICATION}{route.name}")
 
-        return [joined(route) for route in feed.routes()]
+        return [joined(route) for route in (*feed.routes(), *contents.routes())]
 
 
 class SlaveCall:
@@ -92,6 +99,11 @@ class SlaveCall:
         self.name = call.visitor.replica.name if call.visitor.replica else ""
         self.address = address
 
+    @property
+    def scope(self) -> Scope | None:
+        replica = self._call.visitor.replica
+        return Scope.of(replica.repositories if replica else (), self.request.query.getall("repo", []))
+
     def parameter(self, name: str) -> str:
         return self._call.parameters[name]
 
@@ -108,7 +120,9 @@ class SlaveCall:
             return await receive.small(self._call, _LARGEST_REPORT, self._body_timeout, take)
 
     async def send_blob(self, digest: Digest) -> web.StreamResponse:
-        return await self._blobs.send(self._call, digest)
+        # a slave of some repositories could name another one here
+        named = "" if self.scope is not None else self.request.query.get("repository", "")
+        return await self._blobs.send(self._call, digest, parse_repository(named) if named else "")
 
     async def is_welcome(self) -> bool:
         return self._call.visitor.is_slave_still(await self._access.table())

@@ -58,20 +58,34 @@ def first_account(settings: Settings) -> str:
     return f"shoal user add NAME --admin --data {settings.data}"
 
 
-def greet(settings: Settings, addresses: Sequence[Address], *, is_open: bool) -> None:
+def address_of(settings: Settings) -> str:
+    """Where clients find this node: its public address, or else the first one that it listens on."""
+    if settings.server.public_url:
+        return settings.server.public_url
+    return f"{_scheme(settings)}://{_named(settings.server.listen[0])}"
+
+
+def _scheme(settings: Settings) -> str:
+    return "https" if settings.tls.is_on else "http"
+
+
+def _named(at: Address) -> Address:
+    return Address(socket.gethostname(), at.port) if _is_any(at.host) else at
+
+
+def greet(settings: Settings, addresses: Sequence[Address], *, is_open: bool, is_slave: bool) -> None:
     """The lines that a newcomer needs. `is_open`: everybody who can connect may do everything."""
-    named = [Address(socket.gethostname(), at.port) if _is_any(at.host) else at for at in addresses]
+    named = [_named(at) for at in addresses]
     shown = named[0]
-    scheme = "https" if settings.tls.is_on else "http"
-    lines = [f"Shoal listens on  {', '.join(f'{scheme}://{at}' for at in dict.fromkeys(named))}"]
+    lines = [f"Shoal listens on  {', '.join(f'{_scheme(settings)}://{at}' for at in dict.fromkeys(named))}"]
     if not is_open:
         lines.append(f"Log in            docker login {shown}")
-    if settings.replication.is_slave:
+    if is_slave:
         lines.append(f"Pull an image     docker pull {shown}/IMAGE  (a copy of {settings.replication.master})")
     else:
         lines.append(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE")
     lines.append(f"Data is kept in   {settings.data.resolve()}")
-    if is_open and not settings.replication.is_slave:
+    if is_open and not is_slave:
         lines.append(f"Make an account   {first_account(settings)}  (until then, all may push and delete)")
     print("\n".join(lines), flush=True)
     if settings.collect.grace < _SHORT_GRACE:

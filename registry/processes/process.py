@@ -13,6 +13,7 @@ import structlog
 from registry.config import Settings
 from registry.domain.changes import ForgetGarbage
 from registry.domain.clock import system_clock
+from registry.domain.succession import Standing
 from registry.errors import RegistryError, StorageFailure
 from registry.http.blobs import BlobHandlers
 from registry.http.control import MOST_CONNECTIONS, ControlGate
@@ -20,7 +21,7 @@ from registry.http.discovery import DiscoveryHandlers
 from registry.http.dispatch import Dispatcher
 from registry.http.links import Links
 from registry.http.manifests import ManifestHandlers
-from registry.http.read_only import read_only
+from registry.http.read_only import of_a_slave, read_only
 from registry.http.redirects import Redirects
 from registry.http.router import Call, Route
 from registry.http.server import Listener
@@ -28,6 +29,7 @@ from registry.http.stored_blobs import StoredBlobs
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
 from registry.ports import Changes, UploadStore
+from registry.ports.above import Above
 from registry.ports.slaves import Slaves
 from registry.processes.access import ProcessAccess
 from registry.processes.allocator import keep_buffers
@@ -44,17 +46,20 @@ from registry.services.push import PushService
 from registry.services.signed_pull import SignatureGate
 from registry.services.slaves import SlaveService
 from registry.storage.files import DataDirectory
+from registry.storage.landing import StagedReadThrough
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.feed import SqlFeed, SqlSlaveFeed
 from registry.storage.metadata.reader import SqlReader
+from registry.storage.metadata.replica_reader import SqlReplicaReader
 from registry.storage.stores import Stores
 from registry.telemetry.logs import AccessLog
 from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.telemetry.requests import AnsweredRequest
 from registry.wiring import boot_of_machine, bucket, database_of, policies_of, stores_of
+from replication.content import Contents
 
 if TYPE_CHECKING:
     from registry.storage.soft_state import SoftState
@@ -69,18 +74,18 @@ _READY_WITHIN = 5.0  # seconds
 class Process:
     """What every serving process has: readers of the metadata, threads for files, logs and metrics."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, commits: CommitCounter) -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, commits: CommitCounter, standing: Standing | None = None
+    ) -> None:
         keep_buffers()
         self.tls = tls_of(settings.tls)
         self.metrics = metrics
         self.commits = commits
         self.executor = ThreadPoolExecutor(_FILE_THREADS, "files")
         self.database = database_of(settings)
-        rows = self.database.rows()
-        self.sql = SqlReader(rows)
-        # Postgres may have other nodes, whose commits are not counted here.
-        log_reader = SqlSlaveFeed(rows) if settings.replication.is_slave else SqlFeed(rows)
-        self.feed = ProcessFeed(log_reader, log_reader, None if settings.database.url else commits)
+        self._rows = self.database.rows()
+        self.sql = SqlReader(self._rows)
+        self._replica_reader = SqlReplicaReader(self._rows, self.sql)
         freshness = self.database.freshness(self.sql, commits)
         self.reader = CachedReader(self.sql, freshness, _CACHE_BYTES)
         self.access = CurrentAccess(self.sql, freshness)
@@ -88,24 +93,43 @@ class Process:
         self.stores = stores_of(settings.storage, self.executor)
         self.soft_state = _soft_state(settings.redis.url)
         self.settings = settings
+        self.standing = standing or Standing()
+        self.feed = self._new_feed()
         self._former: list[Stores] = []
         self.access_log = AccessLog(settings.log.level, settings.log.format)
         self.configure(settings)
 
-    def configure(self, settings: Settings) -> None:
+    @property
+    def is_slave(self) -> bool:
+        """Whether it follows another log; one that has taken the place of its master does not, whatever settings
+        say."""
+        return self.settings.replication.is_slave and not self.standing.promoted
+
+    def _new_feed(self) -> ProcessFeed:
+        reader = SqlSlaveFeed(self._rows) if self.is_slave else SqlFeed(self._rows)
+        # Postgres may have other nodes, whose commits are not counted here.
+        return ProcessFeed(reader, reader, None if self.settings.database.url else self.commits)
+
+    def configure(self, settings: Settings, standing: Standing | None = None) -> None:
         """Take over the settings that can change while the process runs. Raises StartupError, and changes nothing."""
         before, now = self.settings.storage, settings.storage
         if (bucket(now), now.kind) != (bucket(before), before.kind):
             other = stores_of(now, self.executor)
             self._former.append(self.stores)  # requests that run go on with it
             self.stores = other
-        self.settings = settings
+        was_slave = self.is_slave
+        self.settings, self.standing = settings, standing or self.standing
+        if self.is_slave != was_slave:
+            self.feed.end()
+            self.feed = self._new_feed()
         if self.tls is not None:
             self.tls.look(finished=True)
         configure_logs(settings.log.level, settings.log.format)
         self.access_log.close()
         self.access_log = AccessLog(settings.log.level, settings.log.format)
-        self._process_access = ProcessAccess(settings, self.access, self.sql, self.feed.reader, self.soft_state)
+        self._process_access = ProcessAccess(
+            settings, self.access, self.sql, self.feed.reader, self._replica_reader, self.soft_state
+        )
         self.directory = DataDirectory(settings.data, settings.storage.reserve)
         self.blobs = self.stores.served_blobs(
             self.directory, settings.storage.cache, self.metrics.blob_damaged, self.metrics
@@ -136,8 +160,8 @@ class Process:
         settings, changes = self.settings, parts.changes
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
-        gate = self._signature_gate()
-        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace, gate)
+        gate, above = self._signature_gate(), self._read_through(parts)
+        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace, gate, above)
         push = PushService(self.uploads(changes), self.blobs, self.reader, changes, parts.leases)
         manifests = ManifestService(changes)
         system = self._system(parts)
@@ -156,12 +180,25 @@ class Process:
         return self._allowed(routes)
 
     def _allowed(self, routes: list[Route]) -> list[Route]:
-        asked = self.settings.replication
-        return read_only(routes, asked.master) if asked.is_slave else routes
+        if self.is_slave:
+            return read_only(routes, of_a_slave(self.settings.replication.master))
+        refusal = self.standing.refusal(system_clock()) if self.standing.is_former else None
+        return read_only(routes, refusal) if refusal is not None else routes
 
     def _feed_routes(self, parts: NodeParts) -> list[Route]:
-        server, blobs = self.settings.server, StoredBlobs(self.reader, self.blobs)
-        return self.feed.routes(parts.slaves, self.access, blobs, server.trusted_proxies, server.body_timeout)
+        server, blobs = self.settings.server, StoredBlobs(self.reader, self.blobs, self._read_through(parts))
+        waiting = server.trusted_proxies, server.body_timeout
+        contents = Contents(self.reader, self._above(parts))
+        return self.feed.routes(parts.slaves, parts.succession, self.access, blobs, *waiting, contents)
+
+    def _above(self, parts: NodeParts) -> Above | None:
+        """The registry above, where this one looks there for what clients ask for."""
+        reads = self.is_slave and self.settings.replication.read_through != "off"
+        return parts.above if reads else None
+
+    def _read_through(self, parts: NodeParts) -> StagedReadThrough | None:
+        above = self._above(parts)
+        return StagedReadThrough(above, self.reader, self.blobs, self.directory) if above is not None else None
 
     @contextmanager
     def _uploading(self, call: Call) -> Iterator[None]:
@@ -202,6 +239,10 @@ class Process:
     async def is_open(self) -> bool:
         """Whether everybody who can connect may do everything: there are no accounts, and nobody who could log in."""
         return (await self.access.table()).is_empty and not self._process_access.is_closed
+
+    def log_of_its_own(self) -> SqlFeed:
+        """The log that this node writes, or wrote."""
+        return SqlFeed(self._rows)
 
     async def head_serial(self) -> int:
         return (await self.sql.head())[0]

@@ -27,14 +27,14 @@ _KILL_AFTER = 5.0  # seconds
 
 
 class Supervisor:
-    """Keeps `count` workers running. `settings` gives the JSON that every worker is told, at its start and on reload;
-    `commits` is the descriptor of the shared count of commits."""
+    """Keeps `count` workers running. `settings` gives what every worker is told, at its start and on reload: the
+    settings and the standing, as JSON; `commits` is the descriptor of the shared count of commits."""
 
     def __init__(
         self,
         count: int,
         sockets: Sequence[socket.socket],
-        settings: Callable[[], str],
+        settings: Callable[[], tuple[str, str]],
         metrics_directory: str,
         commits: int,
         parts: NodeParts,

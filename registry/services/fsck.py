@@ -102,7 +102,7 @@ class Checker:
 
     async def _end_of_chain(self) -> tuple[int, bytes] | None:
         """The serial and the chain of the last event, which all others lead to; None where the journal is broken."""
-        chain, serial = events.CHAIN_START, 0
+        serial, chain = await self._inventory.journal_base()
         while page := await self._inventory.events(serial, _EVENTS):
             for event in page:
                 if event.serial != serial + 1:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from registry.domain.clock import Clock
 from registry.ports.replication import FeedReader
 from registry.ports.slaves import SlaveReport, Slaves
+from registry.services.waiting import SlaveWait
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,16 @@ class SlaveStatus:
     lag_seconds: float
     heard_ago: float
 
+    @property
+    def ready_in(self) -> float | None:
+        """Seconds until it shows all that there is now, at its rates of late; None where that cannot be told."""
+        report = self.report
+        if not self.lag_events:
+            return 0.0
+        if report.missing:
+            return report.missing / report.bytes_per_second if report.bytes_per_second >= 1.0 else None
+        return self.lag_events / report.events_per_second if report.events_per_second >= 0.01 else None
+
 
 class SlaveService:
     """What an administrator asks about slaves."""
@@ -28,6 +39,7 @@ class SlaveService:
         self._slaves = slaves
         self._reader = reader
         self._clock = clock
+        self.waits = SlaveWait(slaves, reader, clock)
 
     async def statuses(self) -> Sequence[SlaveStatus]:
         reports = await self._slaves.slaves()

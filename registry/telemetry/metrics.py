@@ -115,6 +115,11 @@ class Metrics:
             registry=None,
             multiprocess_mode="mostrecent",
         )
+        self._drift = Counter(
+            "shoal_replication_drift_total",
+            "Items of this slave that were found to differ from what is above, and were healed.",
+            registry=None,
+        )
         self._changes = Histogram(
             "shoal_commit_changes", "Changes in one commit.", buckets=CHANGES_BUCKETS, registry=None
         )
@@ -145,6 +150,10 @@ class Metrics:
     def blobs_collected(self, count: int) -> None:
         """The collector removed `count` blobs."""
         self._collected.inc(count)
+
+    def drifted(self, items: int) -> None:
+        """So many items of a slave differed from what is above."""
+        self._drift.inc(items)
 
     def blob_damaged(self) -> None:
         """An object was missing, or was not what its blob was."""

@@ -32,6 +32,7 @@ from registry.ports import (
 )
 from registry.processes.channel import RemoteNode, WorkerSession
 from registry.processes.node_parts import NodeParts
+from registry.processes.succession import NoSuccession
 from registry.services.leases import LocalLeases
 from registry.storage.blobs_fs import FileBlobs
 from registry.storage.blobs_store import StoreBlobs
@@ -133,8 +134,8 @@ async def worker_of(changes: Changes, leases: LocalLeases) -> AsyncIterator[Remo
     ours, theirs = socket.socketpair()
     node_reader, node_writer = await asyncio.open_connection(sock=ours)
     worker_reader, worker_writer = await asyncio.open_connection(sock=theirs)
-    remote = RemoteNode(worker_reader, worker_writer, lambda _settings: None)
-    parts = NodeParts(changes, leases, Nobody(), Nobody(), NoAudit(), HeardSlaves(ManualClock()))
+    remote = RemoteNode(worker_reader, worker_writer, lambda _settings, _standing: None)
+    parts = NodeParts(changes, leases, Nobody(), Nobody(), NoAudit(), HeardSlaves(ManualClock()), NoSuccession())
     tasks = [
         asyncio.create_task(WorkerSession(node_reader, node_writer, parts, leases).run()),
         asyncio.create_task(remote.run()),

@@ -110,12 +110,31 @@ async def test_what_a_snapshot_says_of_a_repository(master: Master) -> None:
     assert list(await master.feed.manifest_types("team/app", types[1][0], 2)) == types[2:]
 
 
+async def test_which_repositories_have_a_blob(master: Master) -> None:
+    image = small_image(1)
+    for name in ("team/app", "a/b", "z"):
+        await master.push(name, image)
+    await master.push("other", small_image(2))
+    blob = image.blobs[0].digest
+    assert list(await master.feed.repositories_with(blob, "", 2)) == ["a/b", "team/app"]
+    assert list(await master.feed.repositories_with(blob, "team/app", 2)) == ["z"]
+    assert list(await master.feed.repositories_with("sha256:none", "", 2)) == []
+
+
+async def test_the_secret_for_cursors_stays(master: Master) -> None:
+    secret = await master.feed.cursor_secret()
+    assert len(secret) == 32
+    assert await master.feed.cursor_secret() == secret
+    await master.feed.check_source()
+
+
 async def test_records_go_without_what_is_private(master: Master) -> None:
     replica = Replica("eu", "1f", 1.0)
     for record in (Account("alice", secret="a hash"), PublicKey("k1", "PEM", 1.0), replica):
         change = SetRecord(kind_of(record), key_of(record), encode(record), "PLANTED")
         await master.changes.submit(change)
-    assert {(kind, key) for kind, key, _ in await master.feed.records()} == {("account", "alice"), ("key", "k1")}
+    found = [("account", "alice"), ("key", "k1"), ("replica", "eu")]
+    assert [(kind, key) for kind, key, _ in await master.feed.records()] == found
     log = await master.feed.log_events(0, 100)
     assert log[-1].kind == "auth.replica"
     assert events.record_of(log[-1].kind, log[-1].payload) == ("replica", "eu", encode(replica))

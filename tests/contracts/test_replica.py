@@ -15,7 +15,7 @@ from registry.domain.changes import CopyBlob, Detach, KeepEvents, KeepSnapshot, 
 from registry.domain.events import CHAIN_START, JournalEvent, link
 from registry.domain.manifest import parse
 from registry.domain.replica import Pending, Transfer, Upstream
-from registry.errors import BlobUnknown, ManifestBlobUnknown
+from registry.errors import BlobUnknown, Denied, ManifestBlobUnknown
 from registry.ports import Changes
 from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
@@ -93,6 +93,16 @@ async def test_events_are_kept_as_they_came_and_wait(slave: Slave) -> None:
     assert await slave.shown.repositories("", 10) == []
     await slave.changes.submit(KeepEvents(told, Upstream("m", 2, 1, slave.chain.hex())))
     assert (await slave.kept.waiting()).events == 2, "what comes again is not kept twice"
+
+
+async def test_a_slave_of_some_repositories_is_no_source(slave: Slave) -> None:
+    await slave.tell(PUT)
+    await slave.feed.check_source()
+    limited = Upstream("m", slave.serial, 1, slave.chain.hex(), cursor="opaque")
+    await slave.changes.submit(KeepEvents((), limited))
+    assert await slave.kept.upstream() == limited
+    with pytest.raises(Denied):
+        await slave.feed.check_source()
 
 
 async def test_what_is_shown_is_whole_and_waits_no_more(slave: Slave) -> None:

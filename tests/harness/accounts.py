@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +67,15 @@ def with_accounts(
     groups: Mapping[str, Iterable[str]] | None = None,
     robots: Mapping[str, float | None] | None = None,
     disabled: Iterable[str] = (),
-    replicas: Iterable[str] = (),
+    replicas: Iterable[str] | Mapping[str, Sequence[str]] = (),
+    heirs: Iterable[str] = (),
     url: str = "",
 ) -> dict[str, str]:
     """Makes an administrator ADMIN and these `users`, each with password_of its name; returns the secrets of `robots`
-    and the tokens of `replicas`.
+    and the tokens of `replicas`, and of `heirs`, which may promote.
 
-    `robots`: seconds that they live, by name. `url`: of the database, where it is not in the data directory.
+    `robots`: seconds that they live, by name;
+    `replicas`: names, or patterns by name. `url`: of the database, where it is not in the data directory.
     """
     settings = load(None, {"data": str(data), **({"database.url": url} if url else {})})
     secrets: dict[str, str] = {}
@@ -86,7 +88,10 @@ def with_accounts(
             for name, lifetime in (robots or {}).items():
                 _, secrets[name] = await node.accounts.create_robot(name, [], lifetime)
             for name in replicas:
-                _, secrets[name] = await node.replicas.create(name)
+                patterns = replicas[name] if isinstance(replicas, Mapping) else ()
+                _, secrets[name] = await node.replicas.create(name, patterns)
+            for name in heirs:
+                _, secrets[name] = await node.replicas.create(name, may_promote=True)
             for group, members in (groups or {}).items():
                 for member in members:
                     await node.accounts.set_member(group, member, is_member=True)

@@ -64,6 +64,7 @@ class CuttingProxy:
         self._server: asyncio.Server | None = None
         self._faults: list[Fault] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._refuses = False
         self.count = Count()
         self.host = ""
         self.url = ""
@@ -79,8 +80,18 @@ class CuttingProxy:
         """Holds the next `times` connections that carried `after` bytes, until heal()."""
         self._faults.append(Fault(direction, after, times, stalls=True))
 
+    def refuse(self) -> None:
+        """Breaks all connections, and takes none until heal()."""
+        self._refuses = True
+        self._call(self._break())
+
+    async def _break(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+
     def heal(self) -> None:
         """Ends all faults; what stalled goes on."""
+        self._refuses = False
         faults, self._faults = self._faults, []
         for fault in faults:
             self._loop.call_soon_threadsafe(fault.released.set)
@@ -123,6 +134,9 @@ class CuttingProxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         self.count.connections += 1
+        if self._refuses:
+            to_client.transport.abort()
+            return
         try:
             await self._carry(client, to_client)
         except asyncio.CancelledError:

@@ -22,8 +22,11 @@ class PullsEverything:
     that were whole once are only asked for by HEAD again.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, name: str = "", password: str = "") -> None:
+        """`name`: of the account that pulls, where the registry wants one."""
         self._client = RegistryClient(url)
+        if name:
+            self._client.session.auth = (name, password)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="pulls everything")
         self._whole: set[str] = set()

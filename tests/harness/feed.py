@@ -89,6 +89,24 @@ class Stream:
                 assert isinstance(line, wire.Heartbeat), line
         return found
 
+    def events_of_limited(self, count: int) -> list[wire.Event]:
+        """The next events of the log of a slave of some repositories, each with its cursor."""
+        found: list[wire.Event] = []
+        while len(found) < count:
+            line = next(self)
+            if isinstance(line, wire.Event):
+                assert line.cursor
+                found.append(line)
+        return found
+
+    def beat(self) -> wire.Heartbeat:
+        """The next line, which is a heartbeat, but for records before the first one."""
+        line = next(self)
+        while isinstance(line, wire.Record | wire.RecordsEnd):
+            line = next(self)
+        assert isinstance(line, wire.Heartbeat), line
+        return line
+
     def close(self) -> None:
         self._connection.close()
         self._response.close()

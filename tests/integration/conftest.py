@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
+from tests.conftest import StartShoal
 from tests.harness.browser_site import Site, standing_site
 from tests.harness.client import RegistryClient
 from tests.harness.server import ShoalServer
@@ -43,6 +45,21 @@ def either(request: pytest.FixtureRequest, shared_shoal: ShoalServer) -> Iterato
 def repo() -> str:
     """A repository name that no other test has."""
     return f"integration/test-{next(_NUMBERS)}"
+
+
+Slave = Callable[..., ShoalServer]
+
+
+@pytest.fixture
+def start_slave(start_shoal: StartShoal) -> Slave:
+    """Starts a slave of what answers at a URL; `more` are settings of [replication]."""
+
+    def start(url: str, **options: Any) -> ShoalServer:
+        return start_shoal(
+            settings={"replication": {"role": "slave", "master": url, **options.pop("more", {})}}, **options
+        )
+
+    return start
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from sqlalchemy import URL, Connection, MetaData, create_engine, insert, inspect, select, text, update
 
 from registry.cli import main
+from registry.domain.access import Replica, decode
 from registry.domain.changes import Outcome
 from registry.errors import StartupError
 from registry.storage.metadata import postgres, sqlite, versions
@@ -73,7 +74,7 @@ def shape(connection: Connection) -> dict[str, object]:
 
 
 def rows(connection: Connection) -> Rows:
-    """All rows of all tables, but for what the version itself says."""
+    """All rows of all tables, but for what the version itself says, and for the secret that each database has."""
     tables = MetaData()
     tables.reflect(connection)
     found = {
@@ -81,7 +82,7 @@ def rows(connection: Connection) -> Rows:
         for table in tables.sorted_tables
         if table.name != "alembic_version"
     }
-    found["properties"] = [row for row in found["properties"] if not row["name"].startswith("schema_")]
+    found["properties"] = [row for row in found["properties"] if not row["name"].startswith(("schema_", "cursor_"))]
     return found
 
 
@@ -221,6 +222,21 @@ def test_nodes_of_the_old_release_go_on_beside_the_new_one(postgres_server: Post
                 other.check_image("app", pushed, "after")
                 assert other.resolve("app", "before") == image.digest
         assert [node.complaints() for node in nodes] == [[], []]
+
+
+async def test_the_hash_of_a_replication_token_becomes_a_part_of_its_record(new_database: NewDatabase) -> None:
+    """Databases without a token stay open to the programs of before."""
+    url = new_database()
+    records, old = metadata.tables["access_records"], '{"created":1.0,"id":"1f","name":"eu"}'
+    key = {"kind": "key", "key": "k1", "value": "{}", "private": "PEM"}
+    with transaction(url) as connection:
+        runner.upgrade(connection, None, "0004")
+        connection.execute(insert(records), [key, {"kind": "replica", "key": "eu", "value": old, "private": "ab" * 32}])
+        runner.upgrade(connection, None)
+        found = {row.kind: row for row in connection.execute(select(records))}
+        assert decode("replica", found["replica"].value) == Replica("eu", "1f", 1.0, "ab" * 32)
+        assert (found["replica"].private, found["key"].private) == ("", "PEM")
+        assert versions.read(connection) == (SCHEMA_VERSION, 5)
 
 
 def test_the_commands_say_and_upgrade(tmp_path: Path) -> None:

@@ -63,10 +63,19 @@ def test_made_listed_and_taken_back(guarded: Guarded) -> None:
     assert set(json.loads(told.stdout)) == {"name", "token"}
     assert "there is a replica of that name already" in commands.refused("replication", "token", "create", "asia")
     assert {made["name"] for made in commands.json("replication", "token", "list")} == {"africa", "asia", "eu"}
+    commands("replication", "token", "create", "some", "--repo", "team/**", "--repo", "base")
+    commands("replication", "token", "create", "ops", "--may-promote")
+    found = {made["name"]: made for made in commands.json("replication", "token", "list")}
+    assert (found["some"]["repositories"], found["ops"]["repositories"]) == (["team/**", "base"], [])
+    assert (found["some"]["may_promote"], found["ops"]["may_promote"]) == (False, True)
+    assert "cannot take its master's place" in commands.refused(
+        "replication", "token", "create", "both", "--repo", "team/**", "--may-promote"
+    )
     shown = commands("replication", "token", "list")
+    assert "team/** base" in shown
     assert "asia" in shown
     assert token not in shown
-    for name in ("asia", "africa"):
+    for name in ("asia", "africa", "some", "ops"):
         commands("replication", "token", "delete", name)
     assert "there is no such replica" in commands.refused("replication", "token", "delete", "asia")
     for _ in range(4):  # whichever worker answers
@@ -155,25 +164,30 @@ def test_metrics_say_how_far_slaves_are_and_name_none(guarded: Guarded) -> None:
 
 
 def test_what_is_private_is_in_no_answer(guarded: Guarded) -> None:
-    """Neither the private half of a key nor the hash of a token, nor the token itself where it was not just made."""
+    """Neither the private half of a key nor a token that was not just made; its hash is told to slaves alone."""
     _, private = signing_key(guarded.server.data)
     raw = private.private_bytes_raw()
     pem = _pem_lines(guarded.server.data)
-    planted = [guarded.token.rpartition("-")[2], hashlib.sha256(guarded.token.encode()).hexdigest(), raw.hex(), *pem]
+    token_hash = hashlib.sha256(guarded.token.encode()).hexdigest().encode()
+    planted = [guarded.token.rpartition("-")[2], raw.hex(), *pem]
     with snapshot(guarded.server.host, token=guarded.token) as stream:
         list(stream)
         said = stream.raw
     with feed.log(guarded.server.host, token=guarded.token) as stream:
         stream.events(stream.hello().position.serial)
         said += stream.raw
+    assert token_hash in said
+    to_slaves, said = said, b""
     admin = as_account(ADMIN, password_of(ADMIN))
     for path in ("/api/v1/replication/tokens", "/api/v1/replication/slaves", "/api/v1/keys", "/auth/keys", "/metrics"):
         said += admin.get(f"{guarded.server.url}{path}", timeout=30).content
     said += audit_log(guarded.server.data).encode() + guarded.server.log_text().encode()
-    assert b"auth.replica" in said
-    assert b'"kind":"key"' in said
+    said += guarded.commands("replication", "token", "list").encode()
+    assert token_hash not in said
+    assert b"auth.replica" in to_slaves
+    assert b'"kind":"key"' in to_slaves
     for secret in planted:
-        assert secret.encode() not in said
+        assert secret.encode() not in to_slaves + said
 
 
 def audit_log(data: Path) -> str:

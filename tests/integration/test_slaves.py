@@ -8,7 +8,7 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,25 +29,12 @@ from tests.harness.cutting_proxy import CuttingProxy
 from tests.harness.everything import PullsEverything, tags_of, wait_until_same
 from tests.harness.process import wait_until
 from tests.harness.server import ServerError, ShoalServer
-
-Slave = Callable[..., ShoalServer]
+from tests.integration.conftest import Slave
 
 
 @pytest.fixture
 def master(start_shoal: StartShoal) -> ShoalServer:
     return start_shoal()
-
-
-@pytest.fixture
-def start_slave(start_shoal: StartShoal) -> Slave:
-    """Starts a slave of what answers at a URL."""
-
-    def start(url: str, **options: Any) -> ShoalServer:
-        return start_shoal(
-            settings={"replication": {"role": "slave", "master": url, **options.pop("more", {})}}, **options
-        )
-
-    return start
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -36,6 +36,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         robots={"machine": 3600.0, "expired-machine": 0.0},
         disabled=["barred"],
         replicas=["copier"],
+        heirs=["heir"],
     )
     key_id, private = signing_key(data)
     settings = {"server": {"trusted_proxies": ["127.0.0.0/8"]}}

@@ -46,7 +46,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Route]]:
     folder: Path = tmp_path_factory.mktemp("table")
     process = Process(Settings(data=folder), Metrics(folder, "test"), CommitCounter.create())
     nothing = cast("Any", None)  # no handler runs
-    yield process.routes(NodeParts(nothing, nothing, nothing, nothing, nothing, nothing))
+    yield process.routes(NodeParts(nothing, nothing, nothing, nothing, nothing, nothing, nothing))
     process.metrics.close()
     process.executor.shutdown()
 
@@ -99,12 +99,12 @@ def decision(visitor: Visitor, visit: Visit) -> Decision:
         return Decision()
     if visitor.shows == "cookie":
         return decision_by_cookie(visitor, visit)
-    is_accepted = visitor.is_valid and visitor.only in ("", right)
+    is_accepted = visitor.is_valid and (not visitor.only or right in visitor.only)
     if not is_accepted or (visitor.has_expired and not visit.route.outlives_token):
         return Decision(401, "invalid_token")
     rights = visitor.everywhere | (visitor.own if visit.repository.startswith(f"{OWN}/") else frozenset())
     enough = {"known": visitor.is_known, "catalog": visitor.may_list, "admin": visitor.may_administer}
-    enough["replicate"] = visitor.may_replicate
+    enough["replicate"] = enough["promote"] = bool(visitor.only)
     if right in rights or enough.get(right, False):
         return Decision()
     if visitor.is_anonymous:
@@ -215,7 +215,7 @@ def test_rights_on_a_repository_are_for_routes_that_name_one(table: list[Route])
 def test_what_changes_something_needs_more_than_to_be_known(table: list[Route]) -> None:
     for route in table:
         if route.method != "GET" and route.template != "/auth/token":
-            assert route.right in {"push", "delete", "admin", "session", "replicate"}, route
+            assert route.right in {"push", "delete", "admin", "session", "replicate", "promote"}, route
 
 
 def test_where_the_session_of_a_browser_counts(table: list[Route]) -> None:

@@ -80,15 +80,14 @@ class Visitor:
     everywhere: frozenset[str] = frozenset()
     may_list: bool = False
     may_administer: bool = False
-    may_replicate: bool = False
     is_valid: bool = True
     is_known: bool = True
     is_anonymous: bool = False
     has_expired: bool = False
     cookie: Shown | None = field(default=None, repr=False)
     site: str = "same-origin"
-    only: str = ""
-    """The one right that what it shows is good for; for any other it is not accepted."""
+    only: frozenset[str] = frozenset()
+    """The rights that what it shows is good for, where these are few; for any other it is not accepted."""
 
 
 def _nothing(_keys: Keys, _own: str) -> None:
@@ -134,9 +133,9 @@ def _own_key_in_the_head(_keys: Keys, claims: dict[str, Any]) -> str:
     return jwt.encode(claims, private, "EdDSA", {"kid": "none-of-yours", "jwk": key})
 
 
-def _replica(change: Callable[[str], str] = str) -> Shown:
+def _replica(change: Callable[[str], str] = str, name: str = "copier") -> Shown:
     """The token of a slave, or what became of it."""
-    return lambda keys, _own: f"Bearer {change(keys.secrets['copier'])}"
+    return lambda keys, _own: f"Bearer {change(keys.secrets[name])}"
 
 
 def _refused(name: str, header: Shown, shows: str = "bearer") -> Visitor:
@@ -209,7 +208,8 @@ VISITORS: list[Visitor] = [
     Visitor(
         "expired token for pulling", _token("puller", "pull", exp=time.time() - 1), "bearer", _PULL, has_expired=True
     ),
-    Visitor("slave", _replica(), "bearer", may_replicate=True, only="replicate"),
+    Visitor("slave", _replica(), "bearer", only=frozenset({"replicate"})),
+    Visitor("heir of the master", _replica(name="heir"), "bearer", only=frozenset({"replicate", "promote"})),
     _refused("slave by a password", lambda keys, _o: basic_auth("copier", keys.secrets["copier"]), "basic"),
     _refused("wrong token of a slave", _replica(lambda token: token[:-1] + ("0" if token[-1] != "0" else "1"))),
     _refused("token of a slave cut off", _replica(lambda token: token[:-1])),

@@ -171,9 +171,6 @@ class MemoryMetadata:
     async def private_key(self, key_id: str) -> str | None:
         return self._records.get((access.KEY, key_id), ("", None))[1]
 
-    async def replica_hash(self, name: str) -> str | None:
-        return self._records.get((access.REPLICA, name), ("", None))[1]
-
     # Changes
 
     async def submit(self, change: Change) -> Outcome:

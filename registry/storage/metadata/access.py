@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from registry.domain import events
-from registry.domain.access import ACCOUNT, AccessTable, check_change, decode
+from registry.domain.access import ACCOUNT, REPLICA, AccessTable, check_change, decode
 from registry.domain.changes import Outcome, SetRecord
 from registry.ports import AccessReader
 from registry.storage.metadata import journal
@@ -23,6 +23,12 @@ _ACCOUNTS = select(access_records.c.value).where(access_records.c.kind == ACCOUN
 _CLOSE_TO_OLD_PROGRAMS = (
     update(properties).where(properties.c.name == "schema_needs", properties.c.value == "2").values(value="3")
 )
+# One of before would not know what is in the record, and could read no record at all.
+_CLOSE_TO_THOSE_BEFORE_HASHES = (
+    update(properties)
+    .where(properties.c.name == "schema_needs", properties.c.value.in_(("2", "3", "4")))
+    .values(value="5")
+)
 
 ALL = select(access_records.c.kind, access_records.c.key, access_records.c.value).order_by(
     access_records.c.kind, access_records.c.key
@@ -30,8 +36,12 @@ ALL = select(access_records.c.kind, access_records.c.key, access_records.c.value
 ALL_WITH_PRIVATE = select(access_records)
 PRIVATE = select(access_records.c.private).where(_THIS)
 CHANGED = (
-    select(journal_table.c.kind, journal_table.c.payload)
-    .where(journal_table.c.serial > bindparam("after"), journal_table.c.repository == "")
+    select(journal_table.c.serial, journal_table.c.kind, journal_table.c.payload)
+    .where(
+        journal_table.c.serial > bindparam("after"),
+        # the first one, whatever it is: it says that nothing before the others was cut off
+        (journal_table.c.repository == "") | (journal_table.c.serial == bindparam("after") + 1),
+    )
     .order_by(journal_table.c.serial)
     .limit(bindparam("limit"))
 )
@@ -58,6 +68,8 @@ def put_record(connection: Connection, kind: str, key: str, value: str, private:
         connection.execute(_ADD, {"kind": kind, "key": key, "value": value, "private": private})
     if kind == ACCOUNT:
         connection.execute(_CLOSE_TO_OLD_PROGRAMS)
+    if kind == REPLICA:
+        connection.execute(_CLOSE_TO_THOSE_BEFORE_HASHES)
     journal.append(connection, now, f"{events.AUTH}{kind}", "", {"key": key, "value": value})
     return Outcome()
 
@@ -79,15 +91,18 @@ class CurrentAccess:
 
     async def _catch_up(self, head: Head) -> None:
         serial = head[0]
-        if serial <= self._serial:
+        if serial == self._serial:
             return
-        if self._serial < 0 or serial - self._serial > _EVENTS_A_LOOK:
+        # A node that has taken the place of its master goes on with another log, which may be shorter.
+        is_far = not 0 <= self._serial < serial <= self._serial + _EVENTS_A_LOOK
+        changes = None if is_far else await self._reader.record_changes(self._serial, _EVENTS_A_LOOK)
+        if changes is None:
             table = AccessTable()
             for kind, _, value in await self._reader.records():
                 table.put(decode(kind, value))
             self._table = table
         else:
-            for kind, key, value in await self._reader.record_changes(self._serial, _EVENTS_A_LOOK):
+            for kind, key, value in changes:
                 if value:
                     self._table.put(decode(kind, value))
                 else:

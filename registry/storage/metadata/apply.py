@@ -11,9 +11,11 @@ from registry.domain.changes import (
     Change,
     CollectBlobs,
     CopyBlob,
+    CutLog,
     DeleteBlob,
     DeleteManifest,
     DeleteTag,
+    Demote,
     Detach,
     EndUpload,
     ForgetGarbage,
@@ -22,23 +24,38 @@ from registry.domain.changes import (
     KeepBlob,
     KeepEvents,
     KeepPlan,
+    KeepRepair,
     KeepSnapshot,
     LinkBlob,
     MountBlob,
     MoveBlob,
     NoteMove,
+    NoteReport,
     NoteTransfer,
+    OrderSlave,
     Outcome,
     PlanObject,
+    Promote,
     PutManifest,
     SaveUpload,
     SetRecord,
+    SetStanding,
     ShareBlob,
     Show,
 )
 from registry.domain.upload import Leftover, object_remains
 from registry.errors import BlobInUse, BlobUnknown
-from registry.storage.metadata import access, limits, manifests, replica, sessions
+from registry.storage.metadata import (
+    access,
+    cutting,
+    limits,
+    manifests,
+    orders,
+    replica,
+    sessions,
+    showing,
+    succession,
+)
 from registry.storage.metadata import statements as sql
 
 
@@ -92,10 +109,24 @@ def apply(connection: Connection, change: Change, now: float) -> Outcome:
             return replica.keep_snapshot(connection, change, now)
         case NoteTransfer():
             return replica.note_transfer(connection, change)
+        case KeepRepair():
+            return orders.keep_repair(connection, change)
+        case OrderSlave():
+            return orders.order(connection, change)
+        case NoteReport():
+            return orders.note_report(connection, change)
+        case CutLog():
+            return cutting.cut_log(connection, change)
         case Detach():
             return replica.detach(connection)
+        case Promote():
+            return succession.promote(connection, change, now)
+        case Demote():
+            return succession.demote(connection)
+        case SetStanding():
+            return succession.set_standing(connection, change)
         case Show():
-            return manifests.show(connection, change, now)
+            return showing.show(connection, change, now)
         case CopyBlob():
             return _become_blob(connection, change.link, now)
         case ShareBlob():

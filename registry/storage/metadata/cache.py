@@ -92,11 +92,13 @@ class CachedReader:
         serial, unlinks = self._head
         if head == self._head:
             return
-        if head[1] != unlinks or not serial <= head[0] <= serial + _EVENTS_A_LOOK:
+        is_far = head[1] != unlinks or not serial <= head[0] <= serial + _EVENTS_A_LOOK
+        changed = None if is_far else await self._reader.changed_repositories(serial)
+        if changed is None:
             self._repositories.clear()
             self._bytes = 0
         else:
-            for repository in await self._reader.changed_repositories(serial):
+            for repository in changed:
                 self._forget(repository)
         self._head = head
 

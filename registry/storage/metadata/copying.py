@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from registry.domain import events
 from registry.errors import StartupError
 from registry.storage.data_lock import sole_use
-from registry.storage.metadata import journal, postgres, sqlite, versions
+from registry.storage.metadata import cutting, journal, postgres, sqlite, versions
 from registry.storage.metadata.postgres_writer import WRITER_PREFIX
 from registry.storage.metadata.schema import SCHEMA_VERSION, head, metadata, pending, properties, repositories
 from registry.storage.metadata.schema import journal as journal_table
@@ -101,7 +101,7 @@ def _compare(old: Connection, new: Connection, progress: Progress) -> int:
         if counts[0] != counts[1]:
             raise StartupError(f"the copy is not complete: {table.name} has {counts[1]} rows of {counts[0]}")
     last = new.execute(select(head)).one()
-    chain, serial = events.CHAIN_START, 0
+    serial, chain = cutting.base_of(new.scalar(cutting.BASE))
     for rows in _streamed(new, select(journal_table).order_by(journal_table.c.serial)):
         for row in rows:
             event = journal.event_of(row)

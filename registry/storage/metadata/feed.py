@@ -5,22 +5,50 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, Table, bindparam, select
 
-from registry.domain.access import REPLICA
 from registry.domain.events import JournalEvent
 from registry.domain.replica import Upstream
-from registry.errors import StorageFailure, Unavailable
-from registry.ports.replication import LogPosition, SnapshotManifest
+from registry.domain.succession import Standing
+from registry.errors import Denied, StorageFailure, Unavailable
+from registry.ports.replication import LogEntry, LogPosition, SnapshotManifest
 from registry.storage.metadata import access, journal, replica, statements
 from registry.storage.metadata.rows import Rows
-from registry.storage.metadata.schema import head, manifests, repositories, tags
+from registry.storage.metadata.schema import (
+    CURSOR_SECRET,
+    blob_links,
+    head,
+    manifests,
+    properties,
+    repositories,
+    tags,
+    upstream_log,
+)
 from registry.storage.metadata.schema import journal as events
+from registry.storage.metadata.succession import STANDING
 
 _PAGE_BYTES = 4 * 1024 * 1024
 _MANIFESTS_AT_ONCE = 500
 _POSITION = select(head.c.serial, head.c.epoch, head.c.chain)
 _EVENT = select(events).where(events.c.serial == bindparam("serial"))
+_TAG, _MANIFEST = (
+    select(column)
+    .join(repositories)
+    .where(repositories.c.name == bindparam("repository"), column == bindparam("reference"))
+    for column in (tags.c.name, manifests.c.digest)
+)
+
+
+def _newest_in(log: Table) -> Select[Any]:
+    return (
+        select(log.c.serial, log.c.kind, log.c.payload)
+        .where(log.c.repository == bindparam("repository"))
+        .order_by(log.c.serial.desc())
+        .limit(bindparam("limit"))
+    )
+
+
+_NEWEST, _NEWEST_ABOVE = _newest_in(events), _newest_in(upstream_log)
 _MANIFESTS = (
     select(manifests.c.digest, manifests.c.media_type, manifests.c.content)
     .join(repositories)
@@ -36,6 +64,14 @@ _TAGS = (
     .order_by(tags.c.name)
     .limit(bindparam("limit"))
 )
+_REPOSITORIES_WITH = (
+    select(repositories.c.name)
+    .join(blob_links)
+    .where(blob_links.c.digest == bindparam("digest"), repositories.c.name > bindparam("after"))
+    .order_by(repositories.c.name)
+    .limit(bindparam("limit"))
+)
+_CURSOR_SECRET = select(properties.c.value).where(properties.c.name == CURSOR_SECRET)
 
 
 class SqlFeed:
@@ -44,11 +80,31 @@ class SqlFeed:
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
 
+    async def check_source(self) -> None:
+        """A node that is no slave has everything."""
+
+    async def cursor_secret(self) -> bytes:
+        found: str | None = await self._rows.scalar(_CURSOR_SECRET, {})
+        if found is None:
+            raise StorageFailure("the database has no secret for cursors")
+        return bytes.fromhex(found)
+
+    async def repositories_with(self, blob: str, after: str, limit: int) -> Sequence[str]:
+        values = {"digest": blob, "after": after, "limit": limit}
+        return [row.name for row in await self._rows.all(_REPOSITORIES_WITH, values)]
+
     async def log_position(self) -> LogPosition:
         row = await self._rows.one_or_none(_POSITION, {})
         if row is None:
             raise StorageFailure("the database has no head of its journal")
         return LogPosition(row.serial, row.epoch, row.chain)
+
+    async def standing(self) -> Standing:
+        """Who writes the log."""
+        return Standing.of(await self._rows.scalar(STANDING, {}))
+
+    async def writes(self) -> bool:
+        return not (await self.standing()).is_former
 
     async def snapshot_position(self) -> LogPosition:
         return await self.log_position()
@@ -72,10 +128,20 @@ class SqlFeed:
                     break
         return found
 
+    async def holds(self, repository: str, reference: str) -> bool:
+        values = {"repository": repository, "reference": reference}
+        return any([await self._rows.scalar(statement, values) is not None for statement in (_TAG, _MANIFEST)])
+
+    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+        return await self._newest(_NEWEST, repository, limit)
+
+    async def _newest(self, statement: Select[Any], repository: str, limit: int) -> Sequence[LogEntry]:
+        rows = await self._rows.all(statement, {"repository": repository, "limit": limit})
+        return [LogEntry(row.serial, row.kind, row.payload) for row in rows]
+
     async def records(self) -> Sequence[tuple[str, str, str]]:
-        """All but which slaves may copy from here: that is for the node alone whose slaves they are."""
         rows = await self._rows.all(access.ALL, {})
-        return [(row.kind, row.key, row.value) for row in rows if row.kind != REPLICA]
+        return [(row.kind, row.key, row.value) for row in rows]
 
     async def repositories(self, after: str, limit: int) -> Sequence[str]:
         rows = await self._rows.all(statements.REPOSITORIES, {"after": after, "limit": limit})
@@ -117,9 +183,17 @@ class SqlSlaveFeed(SqlFeed):
     What it shows may be behind what it has of the log; so a snapshot of it is of a place before that.
     """
 
+    async def check_source(self) -> None:
+        text = await self._rows.scalar(replica.UPSTREAM, {})
+        if text and Upstream.of(text).is_limited:
+            raise Denied("this slave has only some of the repositories, so nothing can copy it: follow its master")
+
     async def log_position(self) -> LogPosition:
         upstream = await self._upstream()
         return LogPosition(upstream.serial, upstream.epoch, bytes.fromhex(upstream.chain))
+
+    async def writes(self) -> bool:
+        return False
 
     async def snapshot_position(self) -> LogPosition:
         first = await self._rows.scalar(replica.FIRST_WAITING, {})
@@ -143,6 +217,9 @@ class SqlSlaveFeed(SqlFeed):
 
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         return await self._events(replica.EVENTS_AFTER, after, limit)
+
+    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+        return await self._newest(_NEWEST_ABOVE, repository, limit)
 
     async def _upstream(self) -> Upstream:
         """Raises Unavailable while what is shown does not go with a place in the log."""

@@ -12,7 +12,7 @@ from registry.domain.events import JournalEvent
 from registry.domain.manifest import RefKind
 from registry.errors import StorageFailure
 from registry.ports import DanglingReference, StoredBlob, StoredManifest
-from registry.storage.metadata import journal
+from registry.storage.metadata import cutting, journal
 from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.schema import blob_links, blobs, garbage, head, manifests, references, repositories, tags
 
@@ -120,6 +120,9 @@ class SqlInventory:
 
     async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         return [journal.event_of(row) for row in await self._rows.all(journal.AFTER, {"after": after, "limit": limit})]
+
+    async def journal_base(self) -> tuple[int, bytes]:
+        return cutting.base_of(await self._rows.scalar(cutting.BASE, {}))
 
     async def head(self) -> tuple[int, bytes]:
         row = await self._rows.one_or_none(_HEAD, {})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
@@ -20,28 +21,44 @@ AFTER = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    kind: str
+    payload: Mapping[str, object]
+    content: bytes = b""
+
+
 def append(
     connection: Connection, now: float, kind: str, repository: str, payload: Mapping[str, object], content: bytes = b""
 ) -> int:
     """Write one event as the next of the journal and return its serial."""
+    return append_all(connection, now, repository, [NewEvent(kind, payload, content)])
+
+
+def append_all(connection: Connection, now: float, repository: str, told: Sequence[NewEvent]) -> int:
+    """Write events of a repository as the next ones of the journal and return the last serial of all."""
     current = connection.execute(_HEAD).one()
-    serial, document = current.serial + 1, json.dumps(payload, separators=(",", ":"), sort_keys=True).encode()
-    chain = events.link(current.chain, serial, current.epoch, now, kind, repository, document, content)
-    connection.execute(
-        _INSERT,
-        {
-            "serial": serial,
-            "epoch": current.epoch,
-            "time": now,
-            "kind": kind,
-            "repository": repository,
-            "payload": document,
-            "content": content,
-            "chain": chain,
-        },
-    )
-    connection.execute(_ADVANCE, {"new_serial": serial, "new_chain": chain})
-    return int(serial)
+    serial, chain = int(current.serial), current.chain
+    rows = []
+    for new in told:
+        serial, document = serial + 1, json.dumps(new.payload, separators=(",", ":"), sort_keys=True).encode()
+        chain = events.link(chain, serial, current.epoch, now, new.kind, repository, document, new.content)
+        rows.append(
+            {
+                "serial": serial,
+                "epoch": current.epoch,
+                "time": now,
+                "kind": new.kind,
+                "repository": repository,
+                "payload": document,
+                "content": new.content,
+                "chain": chain,
+            }
+        )
+    if rows:
+        connection.execute(_INSERT, rows)
+        connection.execute(_ADVANCE, {"new_serial": serial, "new_chain": chain})
+    return serial
 
 
 def event_of(row: Row[Any]) -> JournalEvent:

@@ -1,20 +1,23 @@
-"""How manifests and tags change: what is pushed or deleted here, and what a slave shows of the log above it."""
+"""How manifests and tags change by what is pushed or deleted here."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from registry.domain import events
-from registry.domain.changes import DeleteManifest, DeleteTag, Outcome, PutManifest, Show
+from registry.domain.changes import DeleteManifest, DeleteTag, Outcome, PutManifest
 from registry.domain.manifest import Manifest, RefKind
 from registry.errors import ManifestBlobUnknown, ManifestUnknown
-from registry.storage.metadata import journal, limits, replica
+from registry.storage.metadata import journal, limits
 from registry.storage.metadata import statements as sql
 
 _VARIABLES_AT_ONCE = 500
+
+T = TypeVar("T")
 
 
 def repository_of(connection: Connection, name: str) -> int | None:
@@ -49,8 +52,8 @@ def put_manifest(connection: Connection, change: PutManifest, now: float) -> Out
             journal.append(connection, now, events.TAG_SET, change.repository, {"tag": tag, "digest": digest})
         return Outcome(changed=bool(moved))
     if known_type is not None:  # the same bytes as another type may refer to other things
-        _drop_manifest(connection, repository, digest, now)
-    _store(connection, repository, manifest)
+        drop_manifest(connection, repository, digest, now)
+    store_all(connection, repository, [manifest])
     for tag in moved:
         _set_tag(connection, repository, tag, digest)
     payload = {"digest": digest, "media_type": manifest.media_type, "tags": moved}
@@ -58,67 +61,10 @@ def put_manifest(connection: Connection, change: PutManifest, now: float) -> Out
     return Outcome()
 
 
-def show(connection: Connection, change: Show, now: float) -> Outcome:
-    """What the log above has decided: nothing is asked but whether all is there."""
-    if change.puts or change.tags or change.deletes:
-        known = repository_of(connection, change.repository)
-        _check_complete(connection, known, change)
-        repository = known or repository_made(connection, change.repository)
-        for digest in change.renewed:
-            for tag in connection.scalars(sql.TAGS_OF, {"r": repository, "d": digest}).all():
-                _show_tag(connection, change.repository, repository, tag, "", now)
-        for manifest in change.puts:
-            _replace_manifest(connection, change.repository, repository, manifest, now)
-        for tag, digest in change.tags:
-            _show_tag(connection, change.repository, repository, tag, digest, now)
-        for digest in change.deletes:
-            if connection.scalar(sql.MANIFEST_TYPE, {"r": repository, "d": digest}) is not None:
-                connection.execute(sql.DROP_TAGS_OF, {"r": repository, "d": digest})
-                _drop_manifest(connection, repository, digest, now)
-                journal.append(connection, now, events.MANIFEST_DELETE, change.repository, {"digest": digest})
-    replica.drop_pending(connection, change.repository, change.through)
-    return Outcome()
-
-
-def _check_complete(connection: Connection, repository: int | None, change: Show) -> None:
-    coming = {str(manifest.digest) for manifest in change.puts}
-    for manifest in change.puts:
-        _check_references(connection, repository, manifest, coming | set(change.forgiven))
-    wanted = sorted({digest for _, digest in change.tags if digest} - coming)
-    for digests in _portions(wanted):
-        found = set(connection.scalars(sql.KNOWN_MANIFESTS, {"r": repository, "digests": digests}))
-        if missing := [digest for digest in digests if digest not in found]:
-            raise ManifestBlobUnknown("a tag points at a manifest that is not there", {"digest": missing[0]})
-
-
-def _replace_manifest(connection: Connection, name: str, repository: int, manifest: Manifest, now: float) -> None:
-    digest = str(manifest.digest)
-    known_type = connection.scalar(sql.MANIFEST_TYPE, {"r": repository, "d": digest})
-    if known_type == manifest.media_type:
-        return
-    if known_type is not None:
-        _drop_manifest(connection, repository, digest, now)
-    _store(connection, repository, manifest)
-    payload = {"digest": digest, "media_type": manifest.media_type, "tags": []}
-    journal.append(connection, now, events.MANIFEST_PUT, name, payload, manifest.content)
-
-
-def _show_tag(connection: Connection, name: str, repository: int, tag: str, digest: str, now: float) -> None:
-    before = connection.scalar(sql.TAG, {"r": repository, "t": tag})
-    if digest and before != digest:
-        _set_tag(connection, repository, tag, digest)
-        journal.append(connection, now, events.TAG_SET, name, {"tag": tag, "digest": digest})
-    elif not digest and before is not None:
-        connection.execute(sql.DROP_TAG, {"r": repository, "t": tag})
-        journal.append(connection, now, events.TAG_DELETE, name, {"tag": tag})
-
-
-def _check_references(
-    connection: Connection, repository: int | None, manifest: Manifest, forgiven: Collection[str] = ()
-) -> None:
+def _check_references(connection: Connection, repository: int | None, manifest: Manifest) -> None:
     for kind, statement in ((RefKind.BLOB, sql.LINKED), (RefKind.MANIFEST, sql.KNOWN_MANIFESTS)):
-        wanted = [digest for digest, ref_kind in manifest.refs if ref_kind is kind and digest not in forgiven]
-        for digests in _portions(wanted):
+        wanted = [digest for digest, ref_kind in manifest.refs if ref_kind is kind]
+        for digests in portions(wanted):
             found = set(connection.scalars(statement, {"r": repository, "digests": digests}))
             missing = [digest for digest in digests if digest not in found]
             if missing:
@@ -127,36 +73,36 @@ def _check_references(
                 )
 
 
-def _portions(digests: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(digests), _VARIABLES_AT_ONCE):
-        yield digests[start : start + _VARIABLES_AT_ONCE]
+def portions(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many at a time as one statement can name."""
+    for start in range(0, len(items), _VARIABLES_AT_ONCE):
+        yield items[start : start + _VARIABLES_AT_ONCE]
 
 
-def _store(connection: Connection, repository: int, manifest: Manifest) -> None:
-    connection.execute(
-        sql.ADD_MANIFEST,
-        {
-            "repository_id": repository,
-            "digest": str(manifest.digest),
-            "media_type": manifest.media_type,
-            "content": manifest.content,
-            "subject": manifest.subject,
-            "artifact_type": manifest.artifact_type,
-            "annotations": json.dumps(dict(manifest.annotations)),
-        },
-    )
-    kinds = dict(manifest.refs)
-    if not kinds:
-        return
-    connection.execute(
-        sql.ADD_REFERENCE,
-        [
-            {"repository_id": repository, "manifest": str(manifest.digest), "target": target, "kind": str(kind)}
-            for target, kind in kinds.items()
-        ],
-    )
-    needed = [{"r": repository, "d": target, "since": None} for target in kinds]
-    connection.execute(sql.SET_UNNEEDED, needed)
+def store_all(connection: Connection, repository: int, manifests: Sequence[Manifest]) -> None:
+    """Add manifests that are not there; what they refer to is needed from now on."""
+    connection.execute(sql.ADD_MANIFEST, [_row(repository, manifest) for manifest in manifests])
+    references = [
+        {"repository_id": repository, "manifest": str(manifest.digest), "target": target, "kind": str(kind)}
+        for manifest in manifests
+        for target, kind in dict(manifest.refs).items()
+    ]
+    if references:
+        connection.execute(sql.ADD_REFERENCE, references)
+        targets = dict.fromkeys(reference["target"] for reference in references)
+        connection.execute(sql.SET_UNNEEDED, [{"r": repository, "d": target, "since": None} for target in targets])
+
+
+def _row(repository: int, manifest: Manifest) -> dict[str, object]:
+    return {
+        "repository_id": repository,
+        "digest": str(manifest.digest),
+        "media_type": manifest.media_type,
+        "content": manifest.content,
+        "subject": manifest.subject,
+        "artifact_type": manifest.artifact_type,
+        "annotations": json.dumps(dict(manifest.annotations)),
+    }
 
 
 def _set_tag(connection: Connection, repository: int, tag: str, digest: str) -> None:
@@ -183,12 +129,12 @@ def delete_manifest(connection: Connection, change: DeleteManifest, now: float) 
         raise ManifestUnknown("no such manifest in this repository", {"digest": change.digest})
     limits.check_delete(connection, change.repository, repository, change.digest)
     connection.execute(sql.DROP_TAGS_OF, key)
-    _drop_manifest(connection, repository, change.digest, now)
+    drop_manifest(connection, repository, change.digest, now)
     journal.append(connection, now, events.MANIFEST_DELETE, change.repository, {"digest": change.digest})
     return Outcome()
 
 
-def _drop_manifest(connection: Connection, repository: int, digest: str, now: float) -> None:
+def drop_manifest(connection: Connection, repository: int, digest: str, now: float) -> None:
     """Remove a manifest; the grace time begins for what no other one needs."""
     key = {"r": repository, "d": digest}
     connection.execute(sql.BEGIN_GRACE, {**key, "since": now})

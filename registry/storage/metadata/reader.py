@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.sql import Select
 
-from registry.domain.access import KEY, REPLICA
+from registry.domain.access import KEY
 from registry.domain.descriptor import Descriptor
 from registry.domain.digest import Digest
 from registry.domain.events import AUTH, JournalEvent, record_of
@@ -90,7 +90,9 @@ _INDEXES_WITH = (
     .order_by(references.c.manifest)
     .limit(bindparam("limit"))
 )
-_CHANGED = select(events.c.repository).where(events.c.serial > bindparam("after")).distinct()
+_CHANGED = (
+    select(events.c.serial, events.c.repository).where(events.c.serial > bindparam("after")).order_by(events.c.serial)
+)
 _VARIABLES_AT_ONCE = 500
 _REFERRERS_WEIGHT = 4 * 1024 * 1024  # bytes of annotations: what is served at once has about the size of a manifest
 _HEAD = select(head.c.serial, head.c.unlinks)
@@ -118,23 +120,22 @@ class SqlReader:
             raise StorageFailure("the database has no head of its journal")
         return row.serial, row.unlinks
 
-    async def changed_repositories(self, after: int) -> Sequence[str]:
-        """The repositories of the journal's events after the serial `after`."""
-        return [row.repository for row in await self._rows.all(_CHANGED, {"after": after})]
+    async def changed_repositories(self, after: int) -> set[str] | None:
+        """The repositories of the journal's events after the serial `after`; None where not all of those are kept."""
+        rows = await self._rows.all(_CHANGED, {"after": after})
+        return None if rows and rows[0].serial != after + 1 else {row.repository for row in rows}
 
     async def records(self) -> Sequence[tuple[str, str, str]]:
         return [(row.kind, row.key, row.value) for row in await self._rows.all(access.ALL, {})]
 
-    async def record_changes(self, after: int, limit: int) -> Sequence[tuple[str, str, str]]:
+    async def record_changes(self, after: int, limit: int) -> Sequence[tuple[str, str, str]] | None:
         rows = await self._rows.all(access.CHANGED, {"after": after, "limit": limit})
+        if rows and rows[0].serial != after + 1:
+            return None
         return [record_of(row.kind, row.payload) for row in rows if row.kind.startswith(AUTH)]
 
     async def private_key(self, key_id: str) -> str | None:
         found: str | None = await self._rows.scalar(access.PRIVATE, {"k": KEY, "name": key_id})
-        return found
-
-    async def replica_hash(self, name: str) -> str | None:
-        found: str | None = await self._rows.scalar(access.PRIVATE, {"k": REPLICA, "name": name})
         return found
 
     async def events(self, after: int, limit: int) -> Sequence[JournalEvent]:

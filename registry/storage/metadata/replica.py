@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -43,6 +44,15 @@ PENDING = (
 PENDING_REPOSITORIES = select(pending.c.repository).distinct().order_by(pending.c.repository)
 WAITING, FIRST_WAITING = select(func.count()).select_from(pending), select(func.min(pending.c.serial))
 
+_FIRST_OF_EACH = func.min(pending.c.serial)
+WAITING_REPOSITORIES = (
+    select(pending.c.repository, _FIRST_OF_EACH.label("first"))
+    .group_by(pending.c.repository)
+    .order_by(_FIRST_OF_EACH, pending.c.repository)
+    .limit(bindparam("limit"))
+)
+HOW_MANY_WAIT = select(func.count(pending.c.repository.distinct()))
+
 _THIS_TRANSFER = transfers.c.digest == bindparam("d")
 TRANSFER = select(transfers).where(_THIS_TRANSFER)
 _DROP_TRANSFER = delete(transfers).where(_THIS_TRANSFER)
@@ -52,8 +62,8 @@ _RETIRES = 60 * 86400.0  # seconds; keys of others sign for half of it, and what
 
 
 def keep_events(connection: Connection, change: KeepEvents, now: float) -> Outcome:
-    known = connection.scalar(UPSTREAM)
-    after = Upstream.of(known).serial if known else 0
+    known = Upstream.of(connection.scalar(UPSTREAM) or "{}")
+    after = known.serial
     new = [event for event in change.events if event.serial > after]  # else the answer was lost, and they came again
     if new:
         connection.execute(_ADD_EVENT, [_row(event) for event in new])
@@ -63,7 +73,9 @@ def keep_events(connection: Connection, change: KeepEvents, now: float) -> Outco
     for event in new:
         if event.kind.startswith(events.AUTH):
             _set_record(connection, *events.record_of(event.kind, event.payload), now)
-    _note(connection, change.upstream)
+    # Where the log that is kept begins is for whoever cuts it to say.
+    serial, epoch, chain = known.base_serial, known.base_epoch, known.base_chain
+    note(connection, replace(change.upstream, base_serial=serial, base_epoch=epoch, base_chain=chain))
     return Outcome(changed=bool(new))
 
 
@@ -80,7 +92,7 @@ def keep_snapshot(connection: Connection, change: KeepSnapshot, now: float) -> O
             _set_record(connection, kind, key, value, now)
     if change.pending:
         connection.execute(_ADD_PENDING, [_pending_row(each) for each in change.pending])
-    _note(connection, change.upstream)
+    note(connection, change.upstream)
     return Outcome()
 
 
@@ -103,6 +115,10 @@ def drop_pending(connection: Connection, repository: str, through: int) -> None:
     connection.execute(_DROP_PENDING, {"name": repository, "through": through})
 
 
+def add_pending(connection: Connection, told: Sequence[Pending]) -> None:
+    connection.execute(_ADD_PENDING, [_pending_row(each) for each in told])
+
+
 def pending_of(row: Row[Any]) -> Pending:
     return Pending(
         row.number, row.repository, row.serial, row.kind, row.payload, row.content, is_snapshot=bool(row.is_snapshot)
@@ -113,7 +129,7 @@ def transfer_of(row: Row[Any]) -> Transfer:
     return Transfer(row.digest, row.repository, row.upload)
 
 
-def _note(connection: Connection, upstream: Upstream) -> None:
+def note(connection: Connection, upstream: Upstream) -> None:
     if connection.execute(_SET_UPSTREAM, {"new": upstream.to_text()}).rowcount == 0:
         connection.execute(_ADD_UPSTREAM, {"value": upstream.to_text()})
 

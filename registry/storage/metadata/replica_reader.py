@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from sqlalchemy import bindparam, select
 
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.events import JournalEvent
+from registry.domain.replica import Orders, Pending, Report, Transfer, Upstream
 from registry.ports.replication import Waiting
-from registry.storage.metadata import replica
+from registry.storage.metadata import orders, replica
+from registry.storage.metadata.feed import SqlSlaveFeed
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.rows import Rows
 from registry.storage.metadata.schema import manifests, repositories
@@ -28,6 +30,7 @@ class SqlReplicaReader:
     def __init__(self, rows: Rows, shown: SqlReader) -> None:
         self._rows = rows
         self._shown = shown
+        self._log = SqlSlaveFeed(rows)
 
     async def upstream(self) -> Upstream | None:
         text = await self._rows.scalar(replica.UPSTREAM, {})
@@ -51,6 +54,23 @@ class SqlReplicaReader:
     async def waiting(self) -> Waiting:
         count = await self._rows.scalar(replica.WAITING, {})
         return Waiting(count, await self._rows.scalar(replica.FIRST_WAITING, {}) or 0)
+
+    async def log_event(self, serial: int) -> JournalEvent | None:
+        return await self._log.log_event(serial)
+
+    async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
+        return await self._log.log_events(after, limit)
+
+    async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
+        rows = await self._rows.all(replica.WAITING_REPOSITORIES, {"limit": limit})
+        total = len(rows) if len(rows) < limit else await self._rows.scalar(replica.HOW_MANY_WAIT, {})
+        return [(row.repository, row.first) for row in rows], total
+
+    async def orders(self) -> Orders:
+        return Orders.of(await orders.read_orders(self._rows))
+
+    async def report(self) -> Report:
+        return Report.of(await orders.read_report(self._rows))
 
     async def transfer(self, digest: str) -> Transfer | None:
         row = await self._rows.one_or_none(replica.TRANSFER, {"d": digest})

@@ -22,9 +22,11 @@ from sqlalchemy import (
 )
 from sqlalchemy import Text as AnyText
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # The lowest version whose programs still work with this schema (registry.storage.migrations says how to keep that low).
 SCHEMA_NEEDS = 2
+CURSOR_SECRET = "cursor_secret"  # noqa: S105 - its name
+"""The name of the property with what cursors of slaves of some repositories are made with (hexadecimal)."""
 
 
 class _WithNul(TypeDecorator[str]):

@@ -57,6 +57,9 @@ DROP_GARBAGE = delete(garbage).where(garbage.c.digest == bindparam("d"))
 
 _THIS_MANIFEST = (manifests.c.repository_id == bindparam("r")) & (manifests.c.digest == bindparam("d"))
 MANIFEST_TYPE = select(manifests.c.media_type).where(_THIS_MANIFEST)
+MANIFEST_TYPES = select(manifests.c.digest, manifests.c.media_type).where(
+    manifests.c.repository_id == bindparam("r"), manifests.c.digest.in_(bindparam("digests", expanding=True))
+)
 ADD_MANIFEST = insert(manifests)
 DROP_MANIFEST = delete(manifests).where(_THIS_MANIFEST)
 KNOWN_MANIFESTS = select(manifests.c.digest).where(
@@ -84,6 +87,9 @@ IS_TARGET = select(exists().where(references.c.repository_id == bindparam("r"), 
 
 _THIS_TAG = (tags.c.repository_id == bindparam("r")) & (tags.c.name == bindparam("t"))
 TAG = select(tags.c.digest).where(_THIS_TAG)
+TAGS_NAMED = select(tags.c.name, tags.c.digest).where(
+    tags.c.repository_id == bindparam("r"), tags.c.name.in_(bindparam("names", expanding=True))
+)
 ADD_TAG = insert(tags)
 SET_TAG = update(tags).where(_THIS_TAG).values(digest=bindparam("new_digest"))
 DROP_TAG = delete(tags).where(_THIS_TAG)

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, insert, insp
 from registry.domain.events import CHAIN_START, EPOCH_BEGIN
 from registry.errors import StartupError
 from registry.storage.metadata import journal
-from registry.storage.metadata.schema import SCHEMA_NEEDS, SCHEMA_VERSION, head, metadata, properties
+from registry.storage.metadata.schema import CURSOR_SECRET, SCHEMA_NEEDS, SCHEMA_VERSION, head, metadata, properties
 
 _PROPERTY = select(properties.c.name, properties.c.value)
 # Alembic's own table; it is written here for a new database, so that the common start does without that import.
@@ -78,6 +78,7 @@ def create(connection: Connection) -> None:
     """All tables, the first event of the journal, and the note for Alembic that nothing is left to do."""
     create_tables(connection)
     rows = {"schema_version": str(SCHEMA_VERSION), "schema_needs": str(SCHEMA_NEEDS)}
+    rows[CURSOR_SECRET] = secrets.token_hex(32)
     connection.execute(insert(properties), [{"name": name, "value": value} for name, value in rows.items()])
     connection.execute(insert(head), {"id": 1, "serial": 0, "epoch": 1, "chain": CHAIN_START, "unlinks": 0})
     journal.append(connection, time.time(), EPOCH_BEGIN, "", {"id": secrets.token_hex(16)})

@@ -13,10 +13,10 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from registry.domain.changes import Change, Outcome
+from registry.domain.changes import Change, DeleteBlob, DeleteManifest, DeleteTag, Outcome, PutManifest, SetRecord
 from registry.domain.clock import Clock
 from registry.errors import RegistryError, StorageFailure, Unavailable
-from registry.storage.metadata import journal
+from registry.storage.metadata import journal, succession
 from registry.storage.metadata.apply import apply
 from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.transactions import Transactions
@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _CHANGES_A_COMMIT = 256
 _WAITING_CHANGES = 2_000
+_OF_CLIENTS = PutManifest, DeleteTag, DeleteManifest, DeleteBlob, SetRecord
+"""What is refused in the transaction itself once another node writes the log: nothing is acknowledged and then lost."""
 
 CommitObserver = Callable[[int, int], None]
 """Told after each commit, in the writer's thread: how many changes it held, the last serial of the journal."""
@@ -133,8 +135,12 @@ class GroupCommitWriter:
 
     def _transaction(self, batch: list[_Waiting]) -> None:
         def work(connection: Connection) -> int:
+            refusal = succession.standing(connection).refusal(self._clock())
             for waiting in batch:
-                self._apply(connection, waiting)
+                if refusal is not None and isinstance(waiting.change, _OF_CLIENTS):
+                    waiting.outcome = refusal
+                else:
+                    self._apply(connection, waiting)
             return journal.last_serial(connection)
 
         serial = self._transactions.run(work)

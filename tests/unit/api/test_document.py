@@ -18,6 +18,7 @@ from registry.http.auditing import NoAudit
 from registry.http.router import Route
 from registry.processes.access import ProcessAccess
 from registry.processes.node_parts import NodeParts
+from registry.processes.succession import NoSuccession
 from registry.services.leases import LocalLeases
 from replication.slaves import NoSlaves
 from tests.unit.auth.nodes import Node
@@ -30,9 +31,9 @@ async def routes() -> list[Route]:
     node = Node()
     logins = NodeLogins(node.access, node.passwords, (), node.clock)
     people = NodePeople((), node.access)
-    parts = NodeParts(node.metadata, LocalLeases(), logins, people, NoAudit(), NoSlaves())
+    parts = NodeParts(node.metadata, LocalLeases(), logins, people, NoAudit(), NoSlaves(), NoSuccession())
     nothing = cast("Any", None)  # no handler runs
-    served = ProcessAccess(Settings(), node.access, node.metadata, nothing, None).routes(parts)
+    served = ProcessAccess(Settings(), node.access, node.metadata, nothing, nothing, None).routes(parts)
     return [route for route in served if route.template.startswith(BASE)]
 
 
@@ -50,6 +51,7 @@ def test_all_but_this_document_and_whoami_is_for_administrators(routes: list[Rou
     assert {route.template: route.right for route in routes if route.right != "admin"} == {
         f"{BASE}/openapi.json": "none",
         f"{BASE}/whoami": "known",
+        f"{BASE}/replication/wait/{{name}}": "pull",
     }
 
 

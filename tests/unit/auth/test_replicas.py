@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from registry.auth.replicas import PREFIX, ReplicaService, ReplicaTokens, is_replication_token
-from registry.domain.access import ACCOUNT, Replica
+from registry.domain.access import ACCOUNT, AccessTable, Replica, decode, encode
+from registry.domain.changes import SetRecord
 from registry.errors import AccessExists, AccessInvalid, AccessUnknown, TooManyRequests, Unauthorized
 from tests.unit.auth.nodes import Node
 
@@ -18,10 +21,10 @@ class Slaves:
     def __init__(self) -> None:
         self.node = Node()
         self.service = ReplicaService(self.node.access, self.node.metadata, self.node.clock)
-        self.tokens = ReplicaTokens(self.node.metadata, self.node.clock)
+        self.tokens = ReplicaTokens(self.node.clock)
 
     async def check(self, token: str, address: str = HERE) -> Replica:
-        return await self.tokens.check(token, await self.node.access.table(), address)
+        return self.tokens.check(token, await self.node.access.table(), address)
 
 
 @pytest.fixture
@@ -45,16 +48,37 @@ async def test_tokens_are_256_random_bits(slaves: Slaves) -> None:
     assert all(len(bytes.fromhex(secret)) == 32 for secret in secrets)
 
 
-async def test_only_a_hash_is_kept_and_that_is_private(slaves: Slaves) -> None:
-    _, token = await slaves.service.create("eu")
-    kept = await slaves.node.metadata.replica_hash("eu")
-    assert kept is not None
-    assert len(kept) == 64
+async def test_only_a_hash_is_kept_and_travels(slaves: Slaves) -> None:
+    """A node that has the record and never saw the token lets its slave in; what is printed has no hash."""
+    replica, token = await slaves.service.create("eu")
+    assert replica.hash == hashlib.sha256(token.encode()).hexdigest()
+    assert replica.hash not in repr(replica)
+    elsewhere = AccessTable()
+    for kind, _, value in await slaves.node.metadata.records():
+        elsewhere.put(decode(kind, value))
+    assert ReplicaTokens(slaves.node.clock).check(token, elsewhere, HERE) == replica
     secret = token.rpartition("-")[2]
-    assert kept not in str(await slaves.node.metadata.records())
+    assert secret not in str(await slaves.node.metadata.records())
     for event in await slaves.node.metadata.events(0, 100):
-        assert kept.encode() not in event.payload
         assert secret.encode() not in event.payload
+
+
+async def test_what_a_token_is_good_for(slaves: Slaves) -> None:
+    replica, token = await slaves.service.create("eu", ["team/**", "base", "team/**"])
+    assert replica.repositories == ("team/**", "base")
+    assert await slaves.check(token) == replica
+    promoter, _ = await slaves.service.create("ops", may_promote=True)
+    assert (promoter.repositories, promoter.may_promote, replica.may_promote) == ((), True, False)
+    for patterns, may_promote in ((["team/**"], True), (["Team"], False), ([""], False)):
+        with pytest.raises(AccessInvalid):
+            await slaves.service.create("asia", patterns, may_promote=may_promote)
+    assert "asia" not in [found.name for found in await slaves.service.replicas()]
+
+
+def test_a_record_of_another_version() -> None:
+    """One of before is of everything, and its hash is unknown; what a newer one says beside is passed over."""
+    assert decode("replica", '{"created":1.0,"id":"1f","name":"eu"}') == Replica("eu", "1f", 1.0)
+    assert decode("replica", '{"created":1.0,"id":"1f","name":"eu","zone":"x"}') == Replica("eu", "1f", 1.0)
 
 
 async def test_what_is_no_token_of_anybody(slaves: Slaves) -> None:
@@ -67,9 +91,8 @@ async def test_what_is_no_token_of_anybody(slaves: Slaves) -> None:
 
 
 async def test_a_slave_whose_hash_is_kept_elsewhere_is_not_let_in(slaves: Slaves) -> None:
-    """A slave of the node hears of its master's replicas, but of no hash; "" fits nothing."""
-    await slaves.service.create("eu")
-    slaves.node.metadata._records["replica", "eu"] = (slaves.node.metadata._records["replica", "eu"][0], "")
+    """A slave was told of it by an older master, without the hash; "" fits nothing."""
+    await slaves.node.metadata.submit(SetRecord("replica", "eu", encode(Replica("eu", "1f", 1.0))))
     for text in (f"{PREFIX}eu-", PREFIX, f"{PREFIX}eu-{'0' * 64}"):
         with pytest.raises(Unauthorized):
             await slaves.check(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 
 from registry.domain.events import CHAIN_START, JournalEvent, link
-from registry.ports.replication import LogPosition, SnapshotManifest
+from registry.ports.replication import LogEntry, LogPosition, SnapshotManifest
 
 
 class MemoryLog:
@@ -23,10 +23,22 @@ class MemoryLog:
             fields = (serial, epoch, float(serial), "tag.set", "team/app", b"{}", content)
             self.known.append(JournalEvent(*fields, link(chain, *fields)))
 
+    async def check_source(self) -> None:
+        self._look()
+
+    async def cursor_secret(self) -> bytes:
+        return b"secret"
+
+    async def repositories_with(self, blob: str, after: str, limit: int) -> Sequence[str]:
+        return []
+
     async def log_position(self) -> LogPosition:
         self._look()
         last = self.known[-1] if self.known else None
         return LogPosition(last.serial, last.epoch, last.chain) if last else LogPosition(0, 1, CHAIN_START)
+
+    async def writes(self) -> bool:
+        return True
 
     async def snapshot_position(self) -> LogPosition:
         return await self.log_position()
@@ -38,6 +50,15 @@ class MemoryLog:
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         self._look()
         return [event for event in self.known if event.serial > after][:limit]
+
+    async def holds(self, repository: str, reference: str) -> bool:
+        return any(event.repository == repository for event in self.known)
+
+    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+        found = [
+            LogEntry(event.serial, event.kind, event.payload) for event in self.known if event.repository == repository
+        ]
+        return found[::-1][:limit]
 
     async def records(self) -> Sequence[tuple[str, str, str]]:
         return []

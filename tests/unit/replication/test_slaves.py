@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from registry.domain.events import CHAIN_START, JournalEvent
 from registry.ports.replication import LogPosition
 from registry.ports.slaves import SlaveReport
@@ -20,7 +22,8 @@ async def test_the_last_report_counts_and_the_first_time() -> None:
     await slaves.report(EU)
     later = replace(EU, visible=5, since=150.0, heard=150.0)
     await slaves.report(later)
-    assert await slaves.slaves() == [replace(later, since=100.0)]
+    (kept,) = await slaves.slaves()
+    assert replace(kept, events_per_second=0.0, bytes_per_second=0.0) == replace(later, since=100.0)
 
 
 async def test_slaves_are_told_apart_by_name_and_address() -> None:
@@ -79,3 +82,20 @@ async def test_without_slaves_nobody_reads_the_log() -> None:
     assert await SlaveService(HeardSlaves(ManualClock()), log, ManualClock()).statuses() == []
     assert log.reads == 0
     assert await log.log_position() == LogPosition(0, 1, CHAIN_START)
+
+
+async def test_how_fast_a_slave_is_and_when_it_is_through() -> None:
+    clock = ManualClock(100.0)
+    log = MemoryLog()
+    log.append(200)
+    slaves = HeardSlaves(clock)
+    for second in range(60):
+        report = replace(EU, visible=second, missing=0, fetched=1000 * second, heard=100.0 + second)
+        await slaves.report(report)
+    (status,) = await SlaveService(slaves, log, clock).statuses()
+    assert status.report.events_per_second == pytest.approx(1.0, rel=0.01)
+    assert status.report.bytes_per_second == pytest.approx(1000.0, rel=0.01)
+    assert status.ready_in == pytest.approx(141.0, rel=0.01)
+    assert replace(status, report=replace(status.report, missing=5000)).ready_in == pytest.approx(5.0, rel=0.01)
+    assert replace(status, report=replace(EU, missing=0)).ready_in is None
+    assert replace(status, lag_events=0).ready_in == 0.0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
 from registry.domain.changes import Change, KeepSnapshot, Outcome
-from registry.domain.replica import Pending, Transfer, Upstream
+from registry.domain.events import JournalEvent
+from registry.domain.replica import Orders, Pending, Report, Transfer, Upstream
 from registry.ports.replication import Waiting
 from replication import wire
 from replication.client import UpstreamClient, UpstreamError
@@ -36,6 +37,21 @@ class Empty:
     async def pending(self, repository: str, after: int, limit: int) -> list[Pending]:
         return []
 
+    async def log_event(self, serial: int) -> JournalEvent | None:
+        return None
+
+    async def log_events(self, after: int, limit: int) -> list[JournalEvent]:
+        return []
+
+    async def waiting_repositories(self, limit: int) -> tuple[Sequence[tuple[str, int]], int]:
+        return [], 0
+
+    async def orders(self) -> Orders:
+        return Orders()
+
+    async def report(self) -> Report:
+        return Report()
+
     async def waiting(self) -> Waiting:
         return Waiting(0, 0)
 
@@ -59,7 +75,7 @@ class Says(UpstreamClient):
         super().__init__("http://127.0.0.1:1")
         self._said = lines
 
-    async def snapshot(self, after: str) -> AsyncGenerator[wire.Line]:
+    async def snapshot(self, after: str, cursor: str = "") -> AsyncGenerator[wire.Line]:
         for line in self._said:
             yield line
 
