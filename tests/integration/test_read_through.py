@@ -20,6 +20,7 @@ from tests.harness.server import ShoalServer
 from tests.integration.conftest import Slave
 
 SIZE = 6_000_000
+BY_DIGEST = {"read_through": "digest"}
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def get(slave: ShoalServer, image: Image, **options: object) -> requests.Respons
 def test_a_crowd_has_one_blob_fetched(start_shoal: StartShoal, start_slave: Slave, image: Image, workers: int) -> None:
     master = start_shoal()
     with CuttingProxy(master.port) as proxy:
-        slave = start_slave(proxy.url, workers=workers)
+        slave = start_slave(proxy.url, workers=workers, more=BY_DIGEST)
         push_while_nothing_is_followed(master, proxy, slave, image)
         proxy.reset_count()
         with ThreadPoolExecutor(20) as crowd:
@@ -67,7 +68,7 @@ def test_a_manifest_and_what_the_registry_above_has_not(
 ) -> None:
     master = start_shoal()
     with CuttingProxy(master.port) as proxy, RegistryClient(master.url) as pushes:
-        slave = start_slave(proxy.url)
+        slave = start_slave(proxy.url, more=BY_DIGEST)
         pushes.push_image("other/app", content.small_image(7), "v1")
         push_while_nothing_is_followed(master, proxy, slave, image)
         with RegistryClient(slave.url) as pulls:
@@ -92,7 +93,7 @@ def test_it_is_sent_while_it_comes_and_lands_without_its_client(
 ) -> None:
     master = start_shoal()
     with CuttingProxy(master.port) as proxy:
-        slave = start_slave(proxy.url)
+        slave = start_slave(proxy.url, more=BY_DIGEST)
         push_while_nothing_is_followed(master, proxy, slave, image)
         proxy.stall("down", after=4_000_000)
         with get(slave, image, stream=True) as answer:
@@ -107,7 +108,7 @@ def test_it_is_sent_while_it_comes_and_lands_without_its_client(
 def test_a_break_is_gone_on_with(start_shoal: StartShoal, start_slave: Slave, image: Image) -> None:
     master = start_shoal()
     with CuttingProxy(master.port) as proxy:
-        slave = start_slave(proxy.url)
+        slave = start_slave(proxy.url, more=BY_DIGEST)
         push_while_nothing_is_followed(master, proxy, slave, image)
         proxy.reset_count()
         proxy.cut("down", after=2_000_000, times=2)
@@ -122,7 +123,7 @@ def test_damaged_bytes_are_never_a_whole_answer(
 ) -> None:
     master = start_shoal()
     with CuttingProxy(master.port) as proxy:
-        slave = start_slave(proxy.url)
+        slave = start_slave(proxy.url, more=BY_DIGEST)
         push_while_nothing_is_followed(master, proxy, slave, image)
         layer = image.layers[0]
         (master.data / "blobs" / "sha256" / layer.digest[7:9] / layer.digest[7:]).write_bytes(
@@ -140,7 +141,7 @@ def test_failures_of_the_registry_above_are_told_as_such(
 ) -> None:
     master = start_shoal()
     with CuttingProxy(master.port) as proxy:
-        slave = start_slave(proxy.url)
+        slave = start_slave(proxy.url, more=BY_DIGEST)
         push_while_nothing_is_followed(master, proxy, slave, image)
         proxy.stall("down", after=0, times=1)
         began = time.monotonic()
@@ -178,7 +179,7 @@ def test_through_a_slave_that_has_not_got_it_either(start_shoal: StartShoal, sta
     master = start_shoal()
     with RegistryClient(master.url) as pushes:
         middle = start_slave(master.url, more={"read_through": "lazy"})
-        below = start_slave(middle.url)
+        below = start_slave(middle.url, more=BY_DIGEST)
         pushes.push_image("team/app", image, "v1")
         wait_until_same(master.url, below.url)
         with RegistryClient(below.url) as pulls:
