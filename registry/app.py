@@ -129,7 +129,9 @@ class _Node:
         slaves = HeardSlaves(system_clock)
         logins, people = self._access.logins, self._access.people
         self._succession = self._new_succession()
-        self._parts = parts = NodeParts(writer, leases, logins, people, self._audit, slaves, self._succession)
+        self._succession.slave = slave = SlaveNode(process, writer, leases) if process.is_slave else None
+        above = slave.above if slave else None
+        self._parts = parts = NodeParts(writer, leases, logins, people, self._audit, slaves, self._succession, above)
         self._sockets = sockets
         self._log_cutter = LogCutter(slaves, writer, system_clock, sees_all=not process.settings.database.url)
         self._housekeeping = Housekeeping(self._collector, self._clear_up, process.metrics.blobs_collected)
@@ -152,7 +154,6 @@ class _Node:
                 leases,
                 process.metrics.worker_died,
             )
-        self._succession.slave = SlaveNode(process, writer, leases) if process.is_slave else None
         self._background: list[asyncio.Task[None]] = []
 
     async def start(self) -> tuple[asyncio.Event, asyncio.Event]:

@@ -254,3 +254,13 @@ class LogCutOff(RegistryError):
     """The events that a slave needs next are not kept any more: it has to take a snapshot."""
 
     code = "DENIED"
+
+
+class UpstreamFailed(RegistryError):
+    """What the registry above a slave has could not be learned from it: that says nothing of whether it is there."""
+
+    code = "UNAVAILABLE"
+
+
+class UpstreamTimedOut(UpstreamFailed):
+    """It did not answer in time."""

@@ -46,6 +46,8 @@ class ReplicationSettings(Section):
     further addresses that may have the same log, of slaves and of whoever takes the place of the master. `keep_events`:
     of the log, in any case; `most_events`: even for slaves that are further behind, which take a snapshot then.
     `verify`: seconds after which a slave compares itself with the registry above once more, 0 for never.
+    `read_through`: what clients ask for by digest and is not here yet is fetched from above at once ("digest"), or not
+    ("off"); with "lazy" nothing is fetched before, and tags are shown of which something is missing.
     """
 
     role: Literal["master", "slave"] = "master"
@@ -57,6 +59,7 @@ class ReplicationSettings(Section):
     repositories: Annotated[tuple[str, ...], BeforeValidator(_patterns), Field(max_length=20)] = ()
     transfers: Annotated[int, Field(ge=1, le=64)] = 4
     verify: Annotated[float, Field(ge=0)] = 3600.0
+    read_through: Literal["off", "digest", "lazy"] = "digest"
     # fewer would be read by caches as a whole with each look
     keep_events: Annotated[int, Field(ge=1000)] = 100_000
     most_events: Annotated[int, Field(ge=1000)] = 1_000_000

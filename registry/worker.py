@@ -67,7 +67,7 @@ async def _worker(
         listener.answer = process.dispatcher(process.routes(parts), parts)
 
     node = channel.RemoteNode(reader, writer, configure)
-    parts = NodeParts(node, node, node, node, node, node, node)
+    parts = NodeParts(node, node, node, node, node, node, node, node.above)
     listener = process.listener(process.routes(parts), parts)
     front = Front(listener, sockets, process.door(listener), shared=True)
     stop, _ = stop_and_reload()

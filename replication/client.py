@@ -15,6 +15,7 @@ from msgspec import Struct
 from registry.domain.replica import Upstream
 from registry.errors import StartupError
 from replication import wire
+from replication.content import Content
 from replication.wire import Ack, Claim, Epoch, HandOver, Line, Position, Unreadable
 
 _TIMEOUT = ClientTimeout(total=None, sock_connect=10, sock_read=3 * wire.HEARTBEAT)
@@ -26,6 +27,10 @@ _LONGEST_PAUSE = 3.0  # seconds
 
 class UpstreamError(Exception):
     """The registry above could not be asked, or its answer broke off: worth another try. The text is for people."""
+
+
+class TimedOutError(UpstreamError):
+    """It did not answer, or not go on, in time."""
 
 
 class RefusedError(UpstreamError):
@@ -110,10 +115,12 @@ class UpstreamClient:
         except msgspec.DecodeError as error:
             raise UpstreamError(f"{self.url} sends sums that cannot be read: {error}") from error
 
-    async def blob(self, digest: str, start: int) -> AsyncGenerator[bytes]:
-        """The bytes from `start` to the end of a blob."""
+    async def blob(self, digest: str, start: int, repository: str = "") -> AsyncGenerator[bytes]:
+        """The bytes from `start` to the end of a blob. `repository`: one that has it, for a registry above that is a
+        slave itself and has not got the blob yet."""
         headers = {"Range": f"bytes={start}-"} if start else {}
-        async with self._asked("GET", f"blobs/{digest}", headers=headers) as response:
+        query = [*([("repository", repository)] if repository else []), *self._limits()]
+        async with self._asked("GET", f"blobs/{digest}", query, headers=headers) as response:
             behind = start if response.status == 200 else 0
             async for chunk in response.content.iter_any():
                 self.fetched += len(chunk)
@@ -121,6 +128,16 @@ class UpstreamClient:
                 behind -= len(chunk) - len(wanted)
                 if wanted:
                     yield wanted
+
+    async def content(self, kind: str, repository: str, digest: str) -> Content:
+        """What a repository has of a digest; `kind` as in replication.content."""
+        asked = [("kind", kind), ("repository", repository), ("digest", digest), *self._limits()]
+        async with self._asked("GET", "content", asked) as response:
+            body = await _small(response)
+        try:
+            return msgspec.json.decode(body, type=Content)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UpstreamError(f"{self.url} sends what is no answer of the protocol: {error}") from error
 
     async def ack(self, ack: Ack) -> None:
         query = [*self._limits(), *([("name", self._name)] if self._name else [])]
@@ -179,7 +196,9 @@ class UpstreamClient:
             ) as response:
                 await self._check(response)
                 yield response
-        except (ClientError, TimeoutError, OSError, Unreadable) as error:
+        except TimeoutError as error:
+            raise TimedOutError(f"{at or self.url} does not answer: {str(error) or type(error).__name__}") from error
+        except (ClientError, OSError, Unreadable) as error:
             raise UpstreamError(f"{at or self.url}: {str(error) or type(error).__name__}") from error
 
     async def _check(self, response: ClientResponse) -> None:

@@ -1,46 +1,22 @@
-"""Blobs from above: several at a time, each once, verified before anybody sees it, and gone on with after a break."""
+"""Blobs that have to come before something can be shown: which next, several at a time, and again after an error."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from registry.domain.changes import CopyBlob, NoteTransfer, ShareBlob
 from registry.domain.digest import Digest
-from registry.domain.replica import Transfer
-from registry.errors import BlobUploadUnknown, RegistryError
-from registry.ports import BlobStore, Changes, Leases, MetadataReader, UploadStore, UploadWriter
-from registry.ports.replication import ReplicaReader
-from replication.client import NoBlobError, NoMoreError, UpstreamClient, UpstreamError, pause
+from registry.errors import RegistryError
+from replication.client import UpstreamError, pause
 from replication.state import Wanted
+from replication.transfers import Transfers
 
 log = structlog.get_logger(__name__)
-
-_BATCH = 1024 * 1024
-_KEPT_EVERY = 16 * 1024 * 1024
-"""Bytes after which it is noted how far a blob is, so that a killed slave goes on from there."""
-
-
-class DamagedError(UpstreamError):
-    """What came has another digest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What of the node a fetch works with."""
-
-    replica: ReplicaReader
-    reader: MetadataReader
-    blobs: BlobStore
-    uploads: UploadStore
-    changes: Changes
-    leases: Leases
 
 
 @dataclass(order=True, slots=True)
@@ -57,15 +33,13 @@ class _Job:
 class Fetcher:
     """`at_once`: transfers at the same time. `arrived`: told of each repository that has got a blob."""
 
-    def __init__(self, client: UpstreamClient, parts: Parts, at_once: int, arrived: Callable[[str], None]) -> None:
-        self._client = client
-        self._parts = parts
+    def __init__(self, transfers: Transfers, at_once: int, arrived: Callable[[str], None]) -> None:
+        self._transfers = transfers
         self._at_once = at_once
         self._arrived = arrived
         self._jobs: list[_Job] = []
         self._known: dict[tuple[str, str], int] = {}
         self._failures: Counter[tuple[str, str]] = Counter()
-        self._fetching: dict[str, asyncio.Lock] = {}
         self._more = asyncio.Condition()
         self._later: set[asyncio.Task[None]] = set()
         self.error = ""
@@ -99,7 +73,7 @@ class Fetcher:
                 await self._more.wait_for(lambda: self._jobs)
                 job = heapq.heappop(self._jobs)
             try:
-                await self._fetch(job.repository, Digest.parse(job.wanted.digest))
+                await self._transfers.bring(job.repository, Digest.parse(job.wanted.digest))
             except (UpstreamError, RegistryError) as error:
                 self._failed(job, error)
                 continue
@@ -123,81 +97,3 @@ class Fetcher:
         await pause(self._failures[job.key])
         self._known.pop(job.key, None)
         self._arrived(job.repository)
-
-    async def _fetch(self, repository: str, digest: Digest) -> None:
-        """Make a blob one of a repository's; two repositories that want the same one have it fetched once."""
-        lock = self._fetching.setdefault(str(digest), asyncio.Lock())
-        try:
-            async with lock:
-                if await self._parts.reader.blob(repository, str(digest)) is not None:
-                    return
-                stored = await self._parts.reader.stored(str(digest))
-                if stored is None or not await self._parts.blobs.intact(stored):
-                    repository_of_transfer = await self._transfer(repository, digest)
-                    if repository_of_transfer == repository:
-                        return
-                await self._parts.changes.submit(ShareBlob(repository, str(digest)))
-        finally:
-            if not lock.locked():
-                self._fetching.pop(str(digest), None)
-
-    async def _transfer(self, repository: str, digest: Digest) -> str:
-        """Fetch what is lacking of a blob; returns the repository that has it then."""
-        known = await self._parts.replica.transfer(str(digest))
-        if known is not None:
-            try:
-                await self._parts.uploads.state(known.repository, known.upload)
-            except BlobUploadUnknown:
-                known = None
-        if known is None:
-            state = await self._parts.uploads.begin(repository, digest.algorithm)
-            known = Transfer(str(digest), repository, state.id)
-            await self._parts.changes.submit(NoteTransfer(known))
-        async with self._parts.uploads.open(known.repository, known.upload) as upload:
-            await self._receive(upload, digest)
-            await self._finish(upload, digest, known)
-        return known.repository
-
-    async def _receive(self, upload: UploadWriter, digest: Digest) -> None:
-        unkept = 0
-        try:
-            async with aclosing(self._client.blob(str(digest), upload.state.offset)) as chunks:
-                async for batch in _batches(chunks):
-                    await upload.write(batch)
-                    unkept += sum(map(len, batch))
-                    if unkept >= _KEPT_EVERY:
-                        unkept = 0
-                        await upload.checkpoint()
-        except NoMoreError:
-            return  # all of it had come, and then we were killed; whether it is right is looked at next
-        except NoBlobError:
-            raise
-        except UpstreamError:
-            await upload.checkpoint()
-            raise
-
-    async def _finish(self, upload: UploadWriter, digest: Digest, transfer: Transfer) -> None:
-        found = await upload.digest()
-        ended = NoteTransfer(Transfer(str(digest), "", ""))
-        if found != digest:
-            await upload.discard()
-            await self._parts.changes.submit(ended)
-            raise DamagedError(f"the bytes that came have the digest {found}")
-        async with self._parts.leases.hold(digest):
-            await self._parts.changes.submit(CopyBlob(await upload.publish(digest)))
-        await upload.complete()
-        await self._parts.changes.submit(ended)
-
-
-async def _batches(chunks: AsyncIterator[bytes]) -> AsyncIterator[list[bytes]]:
-    """Chunks together, so that each write is worth the way to a thread."""
-    batch: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        batch.append(chunk)
-        size += len(chunk)
-        if size >= _BATCH:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,15 +93,19 @@ class Replica:
         fetcher_of: FetcherOf,
         others: Sequence[str] = (),
         forks: Path | None = None,
+        *,
+        is_lazy: bool = False,
     ) -> None:
         """`fetcher_of`: makes the Fetcher that tells of each repository which has got a blob. `others`: addresses that
-        may have the log too. `forks`: the folder for what we have of a log that ended, as another node took over."""
+        may have the log too. `forks`: the folder for what we have of a log that ended, as another node took over.
+        `is_lazy`: show what the log says, whether or not its blobs are here."""
         self._client = client
         self._reader = reader
         self._shown = shown
         self._changes = changes
         self._upstreams = Upstreams(client, others)
         self._forks = forks
+        self._is_lazy = is_lazy
         self._state, self._error = AWAY, ""
         self._unreadable: dict[str, str] = {}
         self._dirty: dict[str, None] = {}
@@ -316,13 +320,13 @@ class Replica:
             entries = await self._entries(repository)
             if not entries:
                 return True
-            linked = {
-                digest for digest in needed_blobs(entries) if await self._shown.blob(repository, digest) is not None
-            }
+            needed = needed_blobs(entries)
+            linked = needed if self._is_lazy else await self._linked(repository, needed)
             known = await self._shown.subjects(repository, sorted(targets(entries)))
             found = plan(repository, entries, linked, known, settled)
             if found.show is not None:
-                await self._changes.submit(found.show)
+                forgiven = (*found.show.forgiven, *sorted(needed)) if self._is_lazy else found.show.forgiven
+                await self._changes.submit(replace(found.show, forgiven=forgiven))
                 self._has_news.set()
         except UnreadableError as error:
             self._unreadable[repository] = str(error)
@@ -338,6 +342,9 @@ class Replica:
         self._unreadable.pop(repository, None)
         await self._fetcher.want(repository, found.wanted)
         return not found.wanted
+
+    async def _linked(self, repository: str, digests: Iterable[str]) -> set[str]:
+        return {digest for digest in digests if await self._shown.blob(repository, digest) is not None}
 
     async def _entries(self, repository: str) -> list[Entry]:
         found: list[Entry] = []

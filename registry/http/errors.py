@@ -49,6 +49,8 @@ _STATUS: tuple[tuple[type[RegistryError], int], ...] = (
     (errors.StorageFull, 507),
     (errors.StorageFailure, 500),
     (errors.Unavailable, 503),
+    (errors.UpstreamTimedOut, 504),
+    (errors.UpstreamFailed, 502),
 )
 
 

@@ -5,7 +5,8 @@ settings and the standing, which the node tells at the start and when they chang
 answered by its outcome), `acquire` and `release` (the lease of a digest), `login` (name, password and address;
 answered by the principal), `hash` (of a new password), `way_to` and `who_came` (people with a browser), `note` and
 `record` (entries of the audit log), `report` (what a slave says of itself) and `slaves` (all of that), `promote`,
-`hand_over` and `give_way` (who writes the log). Leases that a worker holds end with its connection.
+`hand_over` and `give_way` (who writes the log). `above`: what the registry above a slave has.
+Leases that a worker holds end with its connection.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from registry.domain.succession import Claim
 from registry.errors import RegistryError, Unavailable
 from registry.ports.slaves import SlaveReport
 from registry.ports.succession import Promoted, Promotion
+from registry.processes import above
 from registry.processes.node_parts import NodeParts
 from registry.services.leases import LocalLeases
 
@@ -93,6 +95,7 @@ class RemoteNode:
         self._gone = False
         self._entries: list[AuditEntry] = []
         self._telling: asyncio.Task[None] | None = None
+        self.above = above.RemoteAbove(self._ask)
 
     async def run(self) -> None:
         """Take answers until the node is gone."""
@@ -210,6 +213,7 @@ class WorkerSession:
         self._audit = parts.audit
         self._slaves = parts.slaves
         self._succession = parts.succession
+        self._above = parts.above
         self._reader = reader
         self._writer = writer
         self._changes = parts.changes
@@ -287,6 +291,8 @@ class WorkerSession:
         if operation == "give_way":
             await self._succession.give_way(msgspec.convert(body, Claim))
             return None
+        if operation == above.OPERATION:
+            return await above.answer(self._above, body)
         digest = Digest.parse(body)
         if operation == "acquire":
             await self._leases.acquire(digest)

@@ -10,6 +10,7 @@ from aiohttp import web
 from registry import __version__
 from registry.domain.clock import system_clock
 from registry.domain.digest import Digest
+from registry.domain.names import parse_repository
 from registry.http import receive
 from registry.http.auditing import REPLICATION
 from registry.http.dispatch import add_headers
@@ -22,6 +23,7 @@ from registry.ports.slaves import Slaves
 from registry.ports.succession import Succession
 from registry.storage.metadata.commits import CommitCounter
 from replication import wire
+from replication.content import Contents
 from replication.feed import Feed
 from replication.routes import FeedRoute
 from replication.scope import Scope
@@ -60,6 +62,7 @@ class ProcessFeed:
         blobs: StoredBlobs,
         trusted_proxies: Sequence[IPv4Network | IPv6Network],
         body_timeout: float,
+        contents: Contents,
     ) -> list[Route]:
         program = f"shoal {__version__}"
         parts = self.reader, self._tail, self._streams, slaves, succession
@@ -72,7 +75,7 @@ class ProcessFeed:
 
             return Route(route.method, route.path, route.right, handler, f"{REPLICATION}{route.name}")
 
-        return [joined(route) for route in feed.routes()]
+        return [joined(route) for route in (*feed.routes(), *contents.routes())]
 
 
 class SlaveCall:
@@ -117,7 +120,9 @@ class SlaveCall:
             return await receive.small(self._call, _LARGEST_REPORT, self._body_timeout, take)
 
     async def send_blob(self, digest: Digest) -> web.StreamResponse:
-        return await self._blobs.send(self._call, digest)
+        # a slave of some repositories could name another one here
+        named = "" if self.scope is not None else self.request.query.get("repository", "")
+        return await self._blobs.send(self._call, digest, parse_repository(named) if named else "")
 
     async def is_welcome(self) -> bool:
         return self._call.visitor.is_slave_still(await self._access.table())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from registry.auth.logins import Logins
 from registry.auth.people import People
 from registry.ports import Audit, Changes, Leases
+from registry.ports.above import Above
 from registry.ports.slaves import Slaves
 from registry.ports.succession import Succession
 
@@ -14,7 +15,7 @@ from registry.ports.succession import Succession
 @dataclass(frozen=True, slots=True)
 class NodeParts:
     """The writer of changes, the leases of digests, the comparing of passwords, the issuers, the audit log, what slaves
-    report, and who writes the log."""
+    report, who writes the log, and of a slave the registry above it."""
 
     changes: Changes
     leases: Leases
@@ -23,3 +24,4 @@ class NodeParts:
     audit: Audit
     slaves: Slaves
     succession: Succession
+    above: Above | None = None

@@ -29,6 +29,7 @@ from registry.http.stored_blobs import StoredBlobs
 from registry.http.system import SystemHandlers
 from registry.http.uploads import UploadHandlers
 from registry.ports import Changes, UploadStore
+from registry.ports.above import Above
 from registry.ports.slaves import Slaves
 from registry.processes.access import ProcessAccess
 from registry.processes.allocator import keep_buffers
@@ -45,6 +46,7 @@ from registry.services.push import PushService
 from registry.services.signed_pull import SignatureGate
 from registry.services.slaves import SlaveService
 from registry.storage.files import DataDirectory
+from registry.storage.landing import StagedReadThrough
 from registry.storage.metadata.access import CurrentAccess
 from registry.storage.metadata.cache import CachedReader
 from registry.storage.metadata.commits import CommitCounter
@@ -57,6 +59,7 @@ from registry.telemetry.logs import configure as configure_logs
 from registry.telemetry.metrics import Metrics
 from registry.telemetry.requests import AnsweredRequest
 from registry.wiring import boot_of_machine, bucket, database_of, policies_of, stores_of
+from replication.content import Contents
 
 if TYPE_CHECKING:
     from registry.storage.soft_state import SoftState
@@ -157,8 +160,8 @@ class Process:
         settings, changes = self.settings, parts.changes
         links = Links(settings.server.public_url)
         timeout = settings.server.body_timeout
-        gate = self._signature_gate()
-        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace, gate)
+        gate, above = self._signature_gate(), self._read_through(parts)
+        pull = PullService(self.reader, self.blobs, changes, system_clock, settings.collect.grace, gate, above)
         push = PushService(self.uploads(changes), self.blobs, self.reader, changes, parts.leases)
         manifests = ManifestService(changes)
         system = self._system(parts)
@@ -183,9 +186,19 @@ class Process:
         return read_only(routes, refusal) if refusal is not None else routes
 
     def _feed_routes(self, parts: NodeParts) -> list[Route]:
-        server, blobs = self.settings.server, StoredBlobs(self.reader, self.blobs)
+        server, blobs = self.settings.server, StoredBlobs(self.reader, self.blobs, self._read_through(parts))
         waiting = server.trusted_proxies, server.body_timeout
-        return self.feed.routes(parts.slaves, parts.succession, self.access, blobs, *waiting)
+        contents = Contents(self.reader, self._above(parts))
+        return self.feed.routes(parts.slaves, parts.succession, self.access, blobs, *waiting, contents)
+
+    def _above(self, parts: NodeParts) -> Above | None:
+        """The registry above, where this one looks there for what clients ask for."""
+        reads = self.is_slave and self.settings.replication.read_through != "off"
+        return parts.above if reads else None
+
+    def _read_through(self, parts: NodeParts) -> StagedReadThrough | None:
+        above = self._above(parts)
+        return StagedReadThrough(above, self.reader, self.blobs, self.directory) if above is not None else None
 
     @contextmanager
     def _uploading(self, call: Call) -> Iterator[None]:

@@ -20,8 +20,10 @@ from registry.storage.metadata.feed import SqlSlaveFeed
 from registry.storage.metadata.replica_reader import SqlReplicaReader
 from replication.client import UpstreamClient
 from replication.directed import Directed
-from replication.fetch import Fetcher, Parts
+from replication.fetch import Fetcher
+from replication.read_through import ReadThrough
 from replication.replica import Replica
+from replication.transfers import Parts, Transfers
 from replication.verify import Verifier
 from replication.wire import Ack
 
@@ -49,14 +51,17 @@ class SlaveNode:
         self._reader = reader = SqlReplicaReader(self._rows, process.sql)
         self._client = client_of(process.settings)
         parts = Parts(reader, process.reader, process.blobs, process.uploads(changes), changes, leases)
+        transfers = Transfers(self._client, parts)
+        self.above = ReadThrough(self._client, reader, transfers)
         self._replica = Replica(
             self._client,
             reader,
             process.reader,
             changes,
-            lambda arrived: Fetcher(self._client, parts, asked.transfers, arrived),
+            lambda arrived: Fetcher(transfers, asked.transfers, arrived),
             asked.others,
             process.settings.data / FORKS,
+            is_lazy=asked.read_through == "lazy",
         )
         feed = SqlSlaveFeed(self._rows)
         verifier = Verifier(self._client, reader, feed, feed, changes, self._replica.look_at)
@@ -74,6 +79,7 @@ class SlaveNode:
 
     async def stop(self) -> None:
         """It may be started again."""
+        await self.above.stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])

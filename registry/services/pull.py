@@ -13,6 +13,7 @@ from registry.domain.manifest import IMAGE_TYPES, INDEX_TYPES, default_platform
 from registry.domain.names import Reference
 from registry.errors import BlobUnknown, ManifestUnknown
 from registry.ports import BlobFile, BlobStore, BlobStream, Changes, MetadataReader, StoredBlob, StoredManifest
+from registry.ports.above import ReadThrough
 from registry.services.opening import open_stored
 from registry.services.signed_pull import SignatureGate
 
@@ -22,7 +23,8 @@ log = structlog.get_logger(__name__)
 class PullService:
     """OCI distribution specification, "Pull". `grace`: seconds that a blob which no manifest needs is kept.
 
-    `gate`: what images have to pass, where some repositories serve only those that are signed.
+    `gate`: what images have to pass, where some repositories serve only those that are signed. `above`: where a slave
+    looks by digest for what it has not got yet; what it raises (UpstreamFailed) is raised here too.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class PullService:
         clock: Clock,
         grace: float,
         gate: SignatureGate | None = None,
+        above: ReadThrough | None = None,
     ) -> None:
         self._reader = reader
         self._blobs = blobs
@@ -40,6 +43,7 @@ class PullService:
         self._clock = clock
         self._grace = grace
         self._gate = gate
+        self._above = above
 
     async def manifest(self, repository: str, reference: Reference, *, unsigned: bool = False) -> StoredManifest:
         """Raises ManifestUnknown, and Denied where the repository asks for a signature that is not there.
@@ -48,6 +52,8 @@ class PullService:
         """
         if isinstance(reference, Digest):
             found = await self._reader.manifest_by_digest(repository, str(reference))
+            if found is None and self._above is not None:
+                found = await self._above.manifest(repository, reference)
         else:
             found = await self._reader.manifest_by_tag(repository, reference)
         if found is None:
@@ -82,6 +88,8 @@ class PullService:
         A file of another size counts as absent, so that a client which asks before it pushes heals it.
         """
         link = await self._reader.blob(repository, str(digest))
+        if link is None and self._above is not None:
+            return await self._above.size(repository, digest)
         if link is None or not await self._blobs.intact(StoredBlob(digest, link.size, link.location)):
             raise _unknown(digest)
         if link.unneeded_since is not None and self._clock() - link.unneeded_since > self._grace / 2:
@@ -98,10 +106,14 @@ class PullService:
 
     async def blob_url(self, repository: str, digest: Digest) -> str | None:
         """Where a client can fetch a blob by itself, if it can; raises BlobUnknown."""
+        if self._above is not None and await self._reader.blob(repository, str(digest)) is None:
+            return None  # it may come when it is opened
         return await self._blobs.url(await self.blob(repository, digest))
 
     async def open_blob(self, repository: str, digest: Digest) -> BlobFile | BlobStream:
         """The bytes of a blob, `size` as it was pushed; raises BlobUnknown, StorageFailure, Unavailable."""
+        if self._above is not None and await self._reader.blob(repository, str(digest)) is None:
+            return await self._above.open(repository, digest)
         blob = await self.blob(repository, digest)
         try:
             return await open_stored(self._reader, self._blobs, blob)

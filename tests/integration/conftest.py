@@ -52,12 +52,14 @@ Slave = Callable[..., ShoalServer]
 
 @pytest.fixture
 def start_slave(start_shoal: StartShoal) -> Slave:
-    """Starts a slave of what answers at a URL; `more` are settings of [replication]."""
+    """Starts a slave of what answers at a URL; `more` are settings of [replication].
+
+    Nothing is read through unless `more` says so: that would hide what a slave shows and has not got.
+    """
 
     def start(url: str, **options: Any) -> ShoalServer:
-        return start_shoal(
-            settings={"replication": {"role": "slave", "master": url, **options.pop("more", {})}}, **options
-        )
+        slave = {"role": "slave", "master": url, "read_through": "off", **options.pop("more", {})}
+        return start_shoal(settings={"replication": slave}, **options)
 
     return start
 
