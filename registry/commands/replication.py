@@ -96,7 +96,8 @@ def delete(where: Where, name: str) -> None:
 def detach(config: Path | None, data: str | None) -> None:
     """Make a slave that is stopped a registry of its own, with what it shows, for when its master is lost.
 
-    What it had been told of and did not show yet is gone. Nothing leads back: its log is another one from then on, and as a slave it begins with empty data.
+    What it had been told of and did not show yet is gone. Nothing leads back: its log is another one from then on, and
+    as a slave it begins with empty data.
     """
     import asyncio
 

@@ -50,6 +50,7 @@ class SlaveNode:
         self._changes = changes
         self._reader = reader = SqlReplicaReader(self._rows, process.sql)
         self._client = client_of(process.settings)
+        self.is_lazy = asked.read_through == "lazy"
         parts = Parts(reader, process.reader, process.blobs, process.uploads(changes), changes, leases)
         transfers = Transfers(self._client, parts)
         self.above = ReadThrough(self._client, reader, transfers)
@@ -61,7 +62,7 @@ class SlaveNode:
             lambda arrived: Fetcher(transfers, asked.transfers, arrived),
             asked.others,
             process.settings.data / FORKS,
-            is_lazy=asked.read_through == "lazy",
+            is_lazy=self.is_lazy,
         )
         feed = SqlSlaveFeed(self._rows)
         verifier = Verifier(self._client, reader, feed, feed, changes, self._replica.look_at)

@@ -67,6 +67,10 @@ class NodeSuccession:
             if self.slave is None:
                 raise RequestInvalid("this registry is no slave: it takes pushes already")
             slave = self.slave
+            if slave.is_lazy and not asked.force:
+                raise PromotionRefused(
+                    "a lazy slave has not the blobs of what it shows: promote another, or give --force"
+                )
             if not asked.force:
                 await self._agree(slave, graceful=asked.graceful)
             waiting, repositories = await slave.waits()
