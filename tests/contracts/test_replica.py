@@ -11,15 +11,29 @@ import pytest
 
 from registry.domain import events
 from registry.domain.access import Account, encode
-from registry.domain.changes import CopyBlob, Detach, KeepEvents, KeepSnapshot, LinkBlob, NoteTransfer, ShareBlob, Show
-from registry.domain.events import CHAIN_START, JournalEvent, link
+from registry.domain.changes import (
+    CopyBlob,
+    Demote,
+    Detach,
+    KeepEvents,
+    KeepSnapshot,
+    LinkBlob,
+    NoteTransfer,
+    Promote,
+    PutManifest,
+    SetStanding,
+    ShareBlob,
+    Show,
+)
+from registry.domain.events import CHAIN_START, JournalEvent, link, verify
 from registry.domain.manifest import parse
 from registry.domain.replica import Pending, Transfer, Upstream
-from registry.errors import BlobUnknown, Denied, ManifestBlobUnknown
+from registry.domain.succession import Claim, Standing
+from registry.errors import BlobUnknown, Denied, ManifestBlobUnknown, ReadOnly, RequestInvalid, Unavailable
 from registry.ports import Changes
 from registry.storage.metadata import databases
 from registry.storage.metadata.commits import CommitCounter
-from registry.storage.metadata.feed import SqlSlaveFeed
+from registry.storage.metadata.feed import SqlFeed, SqlSlaveFeed
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.replica_reader import SqlReplicaReader
 from registry.storage.metadata.writer import GroupCommitWriter
@@ -178,3 +192,91 @@ async def test_detached_it_is_no_slave(slave: Slave) -> None:
     assert await slave.kept.upstream() is None
     assert (await slave.kept.waiting()).events == 0
     assert not (await slave.changes.submit(Detach())).changed
+
+
+PROMOTE = Promote("id-of-2", "http://new", "http://old")
+
+
+async def test_the_log_above_becomes_that_of_a_slave_that_takes_over(slave: Slave) -> None:
+    await slave.copy(IMAGE)
+    told = await slave.tell(PUT)
+    await slave.changes.submit(Show(REPO, 1, (MANIFEST,), (("v1", IMAGE.digest),), ()))
+    other = small_image(2)
+    put = {"digest": other.digest, "media_type": OCI_MANIFEST, "tags": ["v1", "v2"]}
+    told += await slave.tell((events.MANIFEST_PUT, REPO, put, other.manifest.content))
+    await slave.changes.submit(PROMOTE)
+    log = SqlFeed(slave.feed._rows)
+    found = list(await log.log_events(0, 100))
+    assert found[:2] == list(told)
+    assert [event.epoch for event in found[2:]] == [2] * len(found[2:])
+    assert json.loads(found[2].payload) == {"id": "id-of-2", "promotion": True}
+    back = [(event.kind, json.loads(event.payload)) for event in found[3:]]
+    assert back == [
+        (events.TAG_SET, {"tag": "v1", "digest": IMAGE.digest}),
+        (events.TAG_DELETE, {"tag": "v2"}),
+        (events.MANIFEST_DELETE, {"digest": other.digest}),
+    ]
+    chain = CHAIN_START
+    for event in found:
+        assert verify(chain, event)
+        chain = event.chain
+    assert (await log.log_position()).chain == chain
+    assert await slave.kept.upstream() is None
+    assert (await slave.kept.waiting()).events == 0
+    claim = Claim(2, "id-of-2", 2, told[1].chain.hex(), "http://new")
+    assert await log.standing() == Standing(claim, promoted=True, former="http://old")
+    assert not (await slave.changes.submit(PROMOTE)).changed, "the answer was lost"
+    with pytest.raises(Unavailable):  # a node that shares the database and goes on following
+        await slave.changes.submit(KeepSnapshot((), None, Upstream("m", snapshot=True), begins=True))
+    assert not (await slave.changes.submit(Demote())).changed
+    await slave.changes.submit(PutManifest(REPO, MANIFEST, ("v3",)))
+    assert (await log.log_position()).serial == found[-1].serial + 1
+
+
+async def test_what_waits_to_be_deleted_comes_back_with_its_tags(slave: Slave) -> None:
+    await slave.copy(IMAGE)
+    await slave.tell(PUT)
+    await slave.changes.submit(Show(REPO, 1, (MANIFEST,), (("v1", IMAGE.digest),), ()))
+    await slave.tell((events.MANIFEST_DELETE, REPO, {"digest": IMAGE.digest}, b""))
+    await slave.changes.submit(PROMOTE)
+    back = (await SqlFeed(slave.feed._rows).log_events(3, 100))[:2]
+    assert [(event.kind, event.content) for event in back] == [
+        (events.MANIFEST_PUT, MANIFEST.content),
+        (events.TAG_SET, b""),
+    ]
+    assert json.loads(back[1].payload) == {"tag": "v1", "digest": IMAGE.digest}
+
+
+async def test_who_cannot_take_over(slave: Slave) -> None:
+    with pytest.raises(RequestInvalid, match="no slave"):
+        await slave.changes.submit(PROMOTE)
+    await slave.tell(PUT)
+    for upstream in (
+        Upstream("m", 1, 1, slave.chain.hex(), snapshot=True),
+        Upstream("m", 1, 1, slave.chain.hex(), settled=2),
+        Upstream("m", 1, 1, slave.chain.hex(), cursor="opaque"),
+    ):
+        await slave.changes.submit(KeepEvents((), upstream))
+        with pytest.raises(RequestInvalid):
+            await slave.changes.submit(PROMOTE)
+    assert await slave.kept.upstream() is not None
+
+
+async def test_a_former_master_takes_nothing_and_becomes_a_slave_of_its_own_log(slave: Slave) -> None:
+    await slave.copy(IMAGE)
+    assert not (await slave.changes.submit(Demote())).changed, "a new node has no log that anybody followed"
+    await slave.changes.submit(PutManifest(REPO, MANIFEST, ("v1",)))
+    log = SqlFeed(slave.feed._rows)
+    events_before, head = list(await log.log_events(0, 100)), await log.log_position()
+    await slave.changes.submit(SetStanding(Standing(), Standing(handing_over=1e12)))
+    with pytest.raises(Unavailable):
+        await slave.changes.submit(PutManifest(REPO, MANIFEST, ("v2",)))
+    former = Standing(Claim(2, "id", head.serial, head.chain.hex(), "http://new"), common=head.serial)
+    assert not (await slave.changes.submit(SetStanding(Standing(), former))).changed
+    await slave.changes.submit(SetStanding(Standing(handing_over=1e12), former))
+    with pytest.raises(ReadOnly, match="http://new"):
+        await slave.changes.submit(PutManifest(REPO, MANIFEST, ("v2",)))
+    assert (await slave.changes.submit(Demote())).changed
+    assert await slave.feed.log_events(0, 100) == events_before
+    assert await slave.feed.log_position() == head
+    assert await log.standing() == Standing()

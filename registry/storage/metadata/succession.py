@@ -89,7 +89,9 @@ def promote(connection: Connection, change: Promote, now: float) -> Outcome:
 
 
 def demote(connection: Connection) -> Outcome:
-    if connection.scalar(replica.UPSTREAM) is not None or not connection.scalar(_NOT_OF_A_NEW_NODE):
+    if connection.scalar(replica.UPSTREAM) is not None or standing(connection).promoted:
+        return Outcome(changed=False)
+    if not connection.scalar(_NOT_OF_A_NEW_NODE):
         return Outcome(changed=False)
     first, last = connection.execute(_FIRST).one(), connection.execute(_HEAD).one()
     connection.execute(_DROP_UPSTREAM)

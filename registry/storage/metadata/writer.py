@@ -13,7 +13,18 @@ import structlog
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from registry.domain.changes import Change, DeleteBlob, DeleteManifest, DeleteTag, Outcome, PutManifest, SetRecord
+from registry.domain.changes import (
+    Change,
+    DeleteBlob,
+    DeleteManifest,
+    DeleteTag,
+    KeepEvents,
+    KeepRepair,
+    KeepSnapshot,
+    Outcome,
+    PutManifest,
+    SetRecord,
+)
 from registry.domain.clock import Clock
 from registry.errors import RegistryError, StorageFailure, Unavailable
 from registry.storage.metadata import journal, succession
@@ -27,6 +38,8 @@ _CHANGES_A_COMMIT = 256
 _WAITING_CHANGES = 2_000
 _OF_CLIENTS = PutManifest, DeleteTag, DeleteManifest, DeleteBlob, SetRecord
 """What is refused in the transaction itself once another node writes the log: nothing is acknowledged and then lost."""
+_OF_SLAVES = KeepEvents, KeepSnapshot, KeepRepair
+"""What another node that shares the database, and does not know yet, would go on with after this one was promoted."""
 
 CommitObserver = Callable[[int, int], None]
 """Told after each commit, in the writer's thread: how many changes it held, the last serial of the journal."""
@@ -135,10 +148,13 @@ class GroupCommitWriter:
 
     def _transaction(self, batch: list[_Waiting]) -> None:
         def work(connection: Connection) -> int:
-            refusal = succession.standing(connection).refusal(self._clock())
+            standing = succession.standing(connection)
+            refusal = standing.refusal(self._clock())
             for waiting in batch:
                 if refusal is not None and isinstance(waiting.change, _OF_CLIENTS):
                     waiting.outcome = refusal
+                elif standing.promoted and isinstance(waiting.change, _OF_SLAVES):
+                    waiting.outcome = Unavailable("this registry follows no other one any more, and writes its own log")
                 else:
                     self._apply(connection, waiting)
             return journal.last_serial(connection)
