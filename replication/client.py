@@ -37,6 +37,10 @@ class RefusedError(UpstreamError):
     """It does not let us in (any more)."""
 
 
+class SlaveError(UpstreamError):
+    """What was asked is for a master, and it is a slave itself."""
+
+
 class CutOffError(UpstreamError):
     """Its log does not reach back to where we are: a snapshot is needed."""
 
@@ -57,6 +61,7 @@ class NoMoreError(UpstreamError):
 
 
 _MEANING: Mapping[int, type[UpstreamError]] = {
+    400: SlaveError,
     401: RefusedError,
     403: RefusedError,
     404: NoBlobError,

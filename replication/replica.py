@@ -32,6 +32,7 @@ _MOST_EVENTS = 500
 _MOST_WAITING = 1000
 _PAGE = 1000
 _REST = 1.0  # seconds
+_TRIES_AT_ONE = 2  # a connection that ended is no reason to follow another address
 _REST_AFTER_REFUSAL = 30.0  # seconds: people have to do something first
 _ACK_EVERY = 1.0  # seconds, and at once when something was shown
 _ACK_PAUSE = 0.1  # seconds between two
@@ -167,7 +168,8 @@ class Replica:
                 self._is(AWAY, error)
                 await pause(tries)
                 tries += 1
-                self._upstreams.turn()
+                if tries > _TRIES_AT_ONE:
+                    self._upstreams.turn()
 
     def _is(self, state: str, error: Exception | None = None) -> None:
         if error is not None and (state, str(error)) != (self._state, self._error):

@@ -307,12 +307,13 @@ class Promote:
     """A slave takes the place of the master: the log above it becomes its own, and goes on with an epoch of this `id`.
 
     What it had been told of and does not show yet is taken back by further events, so that the log says what it shows.
-    `url`: where it takes pushes. Refused with RequestInvalid where it is no slave, or takes a snapshot just now.
+    `url`: where it takes pushes; `former`: where the master may be. Refused with RequestInvalid where it is no slave,
+    or takes a snapshot just now.
     """
 
     id: str
     url: str
-    former: str
+    former: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

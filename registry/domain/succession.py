@@ -28,15 +28,16 @@ class Claim:
 class Standing:
     """Who writes the log that this node has, as its database remembers it.
 
-    `promoted`: this node does, since it took the place of the one above it; `claim` says with which epoch, and `former`
-    is the address of that one as long as it was not told. With a `claim` and not `promoted` another node has
-    taken the place of this one, which takes nothing any more; `common`: the last event that both have.
-    `handing_over`: until then nothing is taken, as another node is about to take over; seconds since the epoch.
+    `promoted`: this node does, since it took the place of the one above it; `claim` says with which epoch, and
+    `former` are the addresses where that one may be, as long as nobody there was told. With a `claim` and not
+    `promoted` another node has taken the place of this one, which takes nothing any more; `common`: the last event
+    that both have. `handing_over`: until then nothing is taken, as another node is about to take over; seconds since
+    the epoch.
     """
 
     claim: Claim | None = None
     promoted: bool = False
-    former: str = ""
+    former: tuple[str, ...] = ()
     common: int = 0
     handing_over: float = 0.0
 
@@ -60,8 +61,8 @@ class Standing:
     @classmethod
     def of(cls, text: str | None) -> Standing:
         fields = json.loads(text) if text else {}
-        claim = fields.pop("claim", None)
-        return cls(claim=Claim(**claim) if claim else None, **fields)
+        claim, former = fields.pop("claim", None), tuple(fields.pop("former", ()))
+        return cls(claim=Claim(**claim) if claim else None, former=former, **fields)
 
 
 def give_way(standing: Standing, epoch: int, claim: Claim, chain: str | None) -> Standing:
@@ -85,6 +86,6 @@ def give_way(standing: Standing, epoch: int, claim: Claim, chain: str | None) ->
     return Standing(claim, common=claim.after)
 
 
-def told(standing: Standing) -> Standing:
-    """Whose place it took knows it."""
-    return replace(standing, former="")
+def told(standing: Standing, address: str) -> Standing:
+    """Who is at this address knows it."""
+    return replace(standing, former=tuple(other for other in standing.former if other != address))

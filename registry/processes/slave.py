@@ -50,6 +50,7 @@ class SlaveNode:
         self._changes = changes
         self._reader = reader = SqlReplicaReader(self._rows, process.sql)
         self._client = client_of(process.settings)
+        self.configured, self._others = asked.master, asked.others
         self.is_lazy = asked.read_through == "lazy"
         parts = Parts(reader, process.reader, process.blobs, process.uploads(changes), changes, leases)
         transfers = Transfers(self._client, parts)
@@ -71,9 +72,9 @@ class SlaveNode:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def master(self) -> str:
-        """The address that is followed just now."""
-        return self._client.url
+    def addresses(self) -> tuple[str, ...]:
+        """All that may have the log; the first one is `configured`."""
+        return self.configured, *self._others
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -100,7 +101,7 @@ class SlaveNode:
 
     async def _run(self) -> None:
         if (await self._changes.submit(Demote())).changed:
-            log.warning("this node was a master, and goes on as a slave of the log above it", url=self.master)
+            log.warning("this node was a master, and goes on as a slave of the log above it", url=self.configured)
         while True:
             try:
                 await self._directed.run()

@@ -17,7 +17,7 @@ from registry.ports.succession import Promoted, Promotion
 from registry.processes.slave import SlaveNode
 from registry.storage.metadata.feed import SqlFeed
 from replication import wire
-from replication.client import ForkedError, RefusedError, UpstreamClient, UpstreamError
+from replication.client import ForkedError, RefusedError, SlaveError, UpstreamClient, UpstreamError
 
 log = structlog.get_logger(__name__)
 
@@ -47,17 +47,17 @@ class NodeSuccession:
         self._url = url
         self._use = use
         self._lock = asyncio.Lock()
-        self._telling: asyncio.Task[None] | None = None
+        self._telling: list[asyncio.Task[None]] = []
         self.slave: SlaveNode | None = None
 
     def start(self, standing: Standing) -> None:
-        if standing.former:
-            self._telling = asyncio.create_task(self._tell(standing))
+        self._telling = [asyncio.create_task(self._tell(standing, address)) for address in standing.former]
 
     async def stop(self) -> None:
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.wait([self._telling])
+        for task in self._telling:
+            task.cancel()
+        if self._telling:
+            await asyncio.wait(self._telling)
         if self.slave is not None:
             await self.slave.close()
         await self._client.close()
@@ -74,10 +74,9 @@ class NodeSuccession:
             if not asked.force:
                 await self._agree(slave, graceful=asked.graceful)
             waiting, repositories = await slave.waits()
-            former = slave.master
             await slave.stop()
             try:
-                await self._changes.submit(Promote(secrets.token_hex(16), asked.url or self._url, former))
+                await self._changes.submit(Promote(secrets.token_hex(16), asked.url or self._url, slave.addresses))
             except RegistryError:
                 slave.start()
                 raise
@@ -91,24 +90,33 @@ class NodeSuccession:
             return Promoted(standing.claim, waiting, tuple(repositories[:_MOST_NAMES]))
 
     async def _agree(self, slave: SlaveNode, *, graceful: bool) -> None:
-        """With the master, where it lives. Raises PromotionRefused."""
-        self._client.url = slave.master
-        try:
-            found = await self._client.epoch()
-        except RefusedError as error:
-            raise PromotionRefused(f"the master lives, and does not let this slave in: {error}") from error
-        except UpstreamError as error:
-            if graceful:
-                raise PromotionRefused(f"the master cannot hand over, as it is away: {error}") from error
-            return
-        if not graceful:
+        """With the master, where it lives: at one of the addresses that the slave knows. Raises PromotionRefused."""
+        found = {address: await self._epoch(address) for address in slave.addresses}
+        for address, epoch in found.items():
+            if epoch is not None and epoch.writes:
+                if not graceful:
+                    raise PromotionRefused(
+                        f"{address} lives and is in epoch {epoch.number}: give --graceful for a switch that loses "
+                        "nothing, or --force to have two masters until it hears of this one"
+                    )
+                self._client.url = address
+                await self._take_over(slave)
+                return
+        if found[slave.configured] is not None:
             raise PromotionRefused(
-                f"{slave.master} lives and is in epoch {found.number}: give --graceful for a switch that loses "
-                "nothing, or --force to have two masters until it hears of this one"
+                f"{slave.configured} is no master: promote the slave that copies the master itself, or give --force"
             )
-        if not found.writes:
-            raise PromotionRefused(f"{slave.master} is no master: promote the slave that copies the master itself")
-        await self._take_over(slave)
+        if graceful:
+            raise PromotionRefused(f"the master cannot hand over, as it is away: {slave.configured}")
+
+    async def _epoch(self, address: str) -> wire.Epoch | None:
+        """None where nobody answers. Raises PromotionRefused."""
+        try:
+            return await self._client.epoch(address)
+        except RefusedError as error:
+            raise PromotionRefused(f"{address} lives, and does not let this slave in: {error}") from error
+        except UpstreamError:
+            return None
 
     async def _take_over(self, slave: SlaveNode) -> None:
         """The master takes nothing any more, and this slave has and shows all that there is."""
@@ -154,15 +162,17 @@ class NodeSuccession:
         if not (await self._changes.submit(SetStanding(before, after))).changed:
             raise Unavailable("another node of this registry has just changed that: try again")
 
-    async def _tell(self, standing: Standing) -> None:
-        """The former master, until it knows: it may be away for days."""
+    async def _tell(self, standing: Standing, address: str) -> None:
+        """Who may be the former master, until it knows: it may be away for days."""
         assert standing.claim is not None
         own = standing.claim
         claim = wire.Claim(own.number, own.id, own.after, own.chain, own.url)
         while True:
             try:
-                await self._client.claim(standing.former, claim)
-                log.info("the former master takes nothing any more", url=standing.former)
+                await self._client.claim(address, claim)
+                log.info("the former master takes nothing any more", url=address)
+                break
+            except SlaveError:  # which finds the way by itself
                 break
             except ForkedError as error:
                 log.error("the former master does not give way: two nodes take pushes now", error=str(error))
@@ -171,11 +181,11 @@ class NodeSuccession:
                 log.warning("the former master does not let this node end it (--may-promote)", error=str(error))
                 await asyncio.sleep(_TELL_AGAIN_AFTER_REFUSAL)
             except UpstreamError as error:
-                log.debug("the former master is away", error=str(error))
+                log.debug("the former master is away", url=address, error=str(error))
                 await asyncio.sleep(_TELL_EVERY)
         async with self._lock:
             now = await self._reader.standing()
-            await self._set(now, told(now))
+            await self._set(now, told(now, address))
 
 
 async def _caught_up(slave: SlaveNode, end: wire.Position) -> None:

@@ -194,7 +194,7 @@ async def test_detached_it_is_no_slave(slave: Slave) -> None:
     assert not (await slave.changes.submit(Detach())).changed
 
 
-PROMOTE = Promote("id-of-2", "http://new", "http://old")
+PROMOTE = Promote("id-of-2", "http://new", ("http://old",))
 
 
 async def test_the_log_above_becomes_that_of_a_slave_that_takes_over(slave: Slave) -> None:
@@ -224,7 +224,7 @@ async def test_the_log_above_becomes_that_of_a_slave_that_takes_over(slave: Slav
     assert await slave.kept.upstream() is None
     assert (await slave.kept.waiting()).events == 0
     claim = Claim(2, "id-of-2", 2, told[1].chain.hex(), "http://new")
-    assert await log.standing() == Standing(claim, promoted=True, former="http://old")
+    assert await log.standing() == Standing(claim, promoted=True, former=("http://old",))
     assert not (await slave.changes.submit(PROMOTE)).changed, "the answer was lost"
     with pytest.raises(Unavailable):  # a node that shares the database and goes on following
         await slave.changes.submit(KeepSnapshot((), None, Upstream("m", snapshot=True), begins=True))

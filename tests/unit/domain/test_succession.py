@@ -30,7 +30,7 @@ def test_a_handover_ends_by_itself() -> None:
 
 @pytest.mark.parametrize(
     "standing",
-    [Standing(), Standing(CLAIM), Standing(CLAIM, promoted=True, former="http://a", common=3, handing_over=1.5)],
+    [Standing(), Standing(CLAIM), Standing(CLAIM, promoted=True, former=("http://a",), common=3, handing_over=1.5)],
 )
 def test_a_standing_is_kept_as_text(standing: Standing) -> None:
     assert Standing.of(standing.to_text()) == standing
@@ -65,4 +65,6 @@ def test_a_higher_epoch_counts_after_another_one() -> None:
 
 
 def test_told() -> None:
-    assert told(Standing(CLAIM, promoted=True, former="http://a")) == Standing(CLAIM, promoted=True)
+    both = Standing(CLAIM, promoted=True, former=("http://a", "http://b"))
+    assert told(both, "http://a") == Standing(CLAIM, promoted=True, former=("http://b",))
+    assert told(told(both, "http://a"), "http://b") == Standing(CLAIM, promoted=True)
