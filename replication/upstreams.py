@@ -19,6 +19,7 @@ class Upstreams:
 
     def __init__(self, client: UpstreamClient, others: Sequence[str]) -> None:
         self._client = client
+        self._first = client.url
         self._others = list(others)
 
     @property
@@ -32,24 +33,26 @@ class Upstreams:
 
     async def better(self, epoch: Callable[[], Awaitable[int]]) -> None:
         """Returns once another address, which is followed from then on, is where the log went on when somebody took the
-        place of the master. `epoch`: of what the slave has."""
+        place of the master, or is the first of all and its master lives again. `epoch`: of what the slave has."""
         if not self._others:
             await asyncio.Event().wait()
         while True:
             await asyncio.sleep(_LOOK_EVERY)
             known = await epoch()
             for url in self._others:
-                if await self._is_beyond(url, known):
-                    log.warning("another node has taken the place of the master: it is followed", url=url)
+                if await self._is_better(url, known):
+                    log.warning("another address of the log is followed", url=url)
                     self._follow(url)
                     return
 
-    async def _is_beyond(self, url: str, epoch: int) -> bool:
+    async def _is_better(self, url: str, epoch: int) -> bool:
         try:
             found = await self._client.epoch(url)
+            if found.number > epoch:
+                return found.promotion
+            return url == self._first and found.writes and (await self._client.epoch()).id == found.id
         except UpstreamError:
             return False  # one of several may be away
-        return found.number > epoch and found.promotion
 
     def _follow(self, url: str) -> None:
         self._others.remove(url)

@@ -43,7 +43,7 @@ class ApiHandlers:
                 operation.right,
                 self._handler(operation),
                 operation.name,
-                takes_session=True,
+                takes_session="{name}" not in operation.path,  # content is not for pages of browsers
                 is_of_the_node=operation.is_of_the_node,
             )
             for operation in self._operations
