@@ -277,7 +277,7 @@ class Slaves(Struct):
     slaves: list[Slave]
 
 
-class PromotionRequest(Struct):
+class PromotionRequest(_Body):
     """`graceful`: the master hands over first, and nothing is lost; `force`: even where the master lives. `url`: where
     this node takes pushes from then on; "" for its public address."""
 
