@@ -53,7 +53,7 @@ def test_every_kind_of_error_has_a_status_of_its_own_choice() -> None:
         error = kind.__new__(kind)
         RegistryError.__init__(error, "x")
         assert status_of(error) < 500 or issubclass(
-            kind, (errors.StorageFull, errors.StorageFailure, errors.Unavailable)
+            kind, (errors.StorageFull, errors.StorageFailure, errors.Unavailable, errors.UpstreamFailed)
         ), kind
 
 
