@@ -6,14 +6,11 @@ import functools
 import os
 import platform
 import shutil
-import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
@@ -23,7 +20,7 @@ from benchmarks import processes, profile
 from benchmarks.bench import Bench, progress_on
 from benchmarks.load import curl, wrk
 from benchmarks.load.http import LoadError
-from benchmarks.places import STORE_PROGRAM, ObjectStore, OnDisk, Places, object_store, store_program
+from benchmarks.places import STORE_PROGRAM, ObjectStore, OnDisk, Places, folder_in, object_store, store_program
 from benchmarks.plan import FULL, MIB, QUICK, Plan, size_text
 from benchmarks.replication.command import replication
 from benchmarks.report import to_json, to_table
@@ -196,13 +193,5 @@ def _folder(data_dir: Path, plan: Plan) -> Iterator[Path]:
         raise click.ClickException(
             f"{data_dir} has less than {size_text(needed)} free: name another with --data-dir, or a smaller --size"
         )
-    previous = signal.signal(signal.SIGTERM, _end)
-    try:
-        with tempfile.TemporaryDirectory(prefix="shoal-bench-", dir=data_dir) as folder:
-            yield Path(folder)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)
+    with folder_in(data_dir) as folder:
+        yield folder

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, Protocol
 
 from benchmarks.load.http import LoadError
@@ -22,6 +25,22 @@ _KEY, _SECRET, _REGION = "shoal-bench", "a secret of the benchmark", "us-east-1"
 _SERVICES = ("s3", "filer", "master", "volume", "admin")
 _PATIENCE = 60.0
 _PART = 8 * MIB
+
+
+@contextmanager
+def folder_in(data_dir: Path) -> Iterator[Path]:
+    """A folder for everything, gone at the end, also when we are told to end."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    previous = signal.signal(signal.SIGTERM, _end)
+    try:
+        with tempfile.TemporaryDirectory(prefix="shoal-bench-", dir=data_dir) as folder:
+            yield Path(folder)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
 
 
 class Places(Protocol):

@@ -45,15 +45,20 @@ class Server:
 
     def pids(self) -> list[int]:
         """The process and all that it started."""
-        found = [self.pid]
-        for pid in found:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        return found
+        return with_children(self.pid)
 
     def peak_memory(self) -> int:
         """The most resident bytes that any one of its processes has had (proc(5), VmHWM)."""
         return max(_peak(pid) for pid in self.pids())
+
+
+def with_children(pid: int) -> list[int]:
+    """A process and all that it started."""
+    found = [pid]
+    for each in found:
+        for task in Path(f"/proc/{each}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def _peak(pid: int) -> int:

@@ -85,7 +85,8 @@ async def _node(
         await process.stores.check_at_start()
         await refuse_unnamed_bucket(process.settings.storage, process.sql)
         refuse_open_door(process.settings, await process.access.table())
-        process.configure(process.settings, await process.log_of_its_own().standing())
+        if (standing := await process.log_of_its_own().standing()) != process.standing:
+            process.stand(standing)
         await refuse_copy(process)
     except (StartupError, RegistryError) as error:
         await process.close()
@@ -94,7 +95,7 @@ async def _node(
     stop, read_again = await node.start()
     ports = [listening.getsockname()[1] for listening in sockets]
     addresses = [Address(at.host, port) for at, port in zip(settings.server.listen, ports, strict=True)]
-    greet(settings, addresses, is_open=await process.is_open(), is_slave=process.is_slave)
+    greet(process.settings, addresses, is_open=await process.is_open())
     gc.freeze()  # what the start made stays: later collections need not walk it
     while not stop.is_set():
         await _first(stop, read_again)
@@ -188,7 +189,7 @@ class _Node:
         return NodeSuccession(process.log_of_its_own(), self._writer, client, url, self._use_standing)
 
     async def _use_standing(self, standing: Standing) -> None:
-        self._process.configure(self._process.settings, standing)
+        self._process.stand(standing)
         await self._use_settings()
         await self._rotate_keys()
 

@@ -68,6 +68,10 @@ class ReplicationSettings(Section):
     def is_slave(self) -> bool:
         return self.role == "slave"
 
+    def promoted(self) -> ReplicationSettings:
+        """The same of a slave that took the place of its master, whose addresses it still has to know."""
+        return self.model_copy(update={"role": "master"})
+
 
 def problems(settings: ReplicationSettings) -> Iterator[str]:
     """One line for each setting that does not go with another one."""

@@ -63,7 +63,8 @@ async def _worker(
         sys.exit(1)
 
     def configure(settings_json: str, standing: str) -> None:
-        process.configure(Settings.model_validate_json(settings_json), Standing.of(standing))
+        process.standing = Standing.of(standing)
+        process.configure(Settings.model_validate_json(settings_json))
         listener.answer = process.dispatcher(process.routes(parts), parts)
 
     node = channel.RemoteNode(reader, writer, configure)

@@ -13,15 +13,15 @@ from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, T
 from msgspec import Struct
 
 from registry.domain.replica import Upstream
+from registry.domain.succession import Claim
 from registry.errors import StartupError
 from replication import wire
 from replication.content import Content
-from replication.wire import Ack, Claim, Epoch, HandOver, Line, Position, Unreadable
+from replication.wire import Ack, Epoch, HandOver, Line, Position, Unreadable
 
 _TIMEOUT = ClientTimeout(total=None, sock_connect=10, sock_read=3 * wire.HEARTBEAT)
 _CONNECTIONS = 16
 _MOST_OF_AN_ERROR = 4096
-_MOST_OF_AN_ANSWER = 64 * 1024
 _LONGEST_PAUSE = 3.0  # seconds
 
 
@@ -61,10 +61,10 @@ class NoMoreError(UpstreamError):
 
 
 _MEANING: Mapping[int, type[UpstreamError]] = {
-    400: SlaveError,
     401: RefusedError,
     403: RefusedError,
     404: NoBlobError,
+    405: SlaveError,
     409: ForkedError,
     410: CutOffError,
     416: NoMoreError,
@@ -114,11 +114,7 @@ class UpstreamClient:
     async def state(self, after: str) -> wire.State:
         """The sums of some repositories."""
         async with self._asked("GET", "state", {"after": after} if after else {}) as response:
-            body = await _small(response)
-        try:
-            return msgspec.json.decode(body, type=wire.State)
-        except msgspec.DecodeError as error:
-            raise UpstreamError(f"{self.url} sends sums that cannot be read: {error}") from error
+            return await _answer(response, wire.State)
 
     async def blob(self, digest: str, start: int, repository: str = "") -> AsyncGenerator[bytes]:
         """The bytes from `start` to the end of a blob. `repository`: one that has it, for a registry above that is a
@@ -138,11 +134,7 @@ class UpstreamClient:
         """What a repository has of a digest; `kind` as in replication.content."""
         asked = [("kind", kind), ("repository", repository), ("digest", digest), *self._limits()]
         async with self._asked("GET", "content", asked) as response:
-            body = await _small(response)
-        try:
-            return msgspec.json.decode(body, type=Content)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise UpstreamError(f"{self.url} sends what is no answer of the protocol: {error}") from error
+            return await _answer(response, Content)
 
     async def ack(self, ack: Ack) -> None:
         query = [*self._limits(), *([("name", self._name)] if self._name else [])]
@@ -209,7 +201,7 @@ class UpstreamClient:
     async def _check(self, response: ClientResponse) -> None:
         if response.status in (200, 204, 206):
             return
-        body = await response.content.read(_MOST_OF_AN_ERROR)
+        body = await _beginning(response, _MOST_OF_AN_ERROR)
         said = f"{response.url.origin()} answers {response.status}: {' '.join(body.decode('utf-8', 'replace').split())}"
         error = _MEANING.get(response.status, UpstreamError)(said)
         if isinstance(error, ForkedError):
@@ -227,10 +219,22 @@ T = TypeVar("T")
 
 
 async def _answer(response: ClientResponse, kind: type[T]) -> T:
+    """A body that is no stream. Raises UpstreamError where it is none that this protocol has."""
+    body = await _beginning(response, wire.LONGEST_LINE + 1)
+    if len(body) > wire.LONGEST_LINE:
+        raise UpstreamError(f"{response.url.origin()} sends an answer that is too long")
     try:
-        return msgspec.json.decode(await response.content.read(_MOST_OF_AN_ANSWER), type=kind)
+        return msgspec.json.decode(body, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UpstreamError(f"{response.url.origin()} sends what is none of the protocol: {error}") from error
+
+
+async def _beginning(response: ClientResponse, most: int) -> bytes:
+    """A body, or as much of it."""
+    body = bytearray()
+    while len(body) < most and (chunk := await response.content.read(most - len(body))):
+        body += chunk
+    return bytes(body)
 
 
 class _Entry(Struct):
@@ -246,16 +250,6 @@ def _fork(body: bytes) -> wire.Fork | None:
         return msgspec.json.decode(body, type=_Errors).errors[0].detail
     except (msgspec.DecodeError, UnicodeDecodeError, IndexError):
         return None
-
-
-async def _small(response: ClientResponse) -> bytes:
-    """A whole body. Raises UpstreamError where it is none that this protocol has."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > wire.LONGEST_LINE:
-            raise UpstreamError("an answer is too long")
-    return bytes(body)
 
 
 def _trust(ca_file: str) -> ssl.SSLContext | bool:

@@ -9,7 +9,7 @@ import structlog
 
 from registry.domain.changes import NoteReport
 from registry.domain.clock import Clock
-from registry.domain.replica import RESYNC, Orders, Report
+from registry.domain.replica import RESYNC, Orders, Report, Upstream
 from registry.errors import RegistryError
 from registry.ports import Changes
 from registry.ports.replication import ReplicaReader
@@ -79,8 +79,9 @@ class Directed:
                     return
                 await self._verify(orders)
             elif self._verify_every and loop.time() >= due:
-                await self._verify(Orders(number=report.number))
                 due = loop.time() + self._verify_every
+                if not (await self._reader.upstream() or Upstream()).is_limited:
+                    await self._verify(Orders(number=report.number))
             await asyncio.wait([following], timeout=_LOOK_EVERY)
 
     async def _begin_anew(self, orders: Orders) -> None:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from registry.domain.clock import Clock
 from registry.domain.digest import Digest
-from registry.domain.succession import Claim
+from registry.domain.succession import LONGEST_HANDOVER, Claim
 from registry.errors import LogCutOff, RequestInvalid, StorageFailure
 from registry.ports.replication import FeedReader, LogPosition
 from registry.ports.slaves import SlaveReport, Slaves
@@ -27,7 +27,6 @@ _REPOSITORIES_AT_ONCE = 100
 _LONGEST_NAME = 64
 _LONGEST_TEXT = 500
 _LARGEST = 2**63 - 1
-_LONGEST_HANDOVER = 300.0  # seconds
 
 
 class Feed:
@@ -189,20 +188,21 @@ class Feed:
         return web.Response(body=msgspec.json.encode(found), content_type="application/json")
 
     async def handover(self, asked: Asked) -> web.StreamResponse:
-        """Take nothing for a while; the end of the log after that. Raises RequestInvalid."""
+        """Take nothing for a while; the end of the log after that. Raises RequestInvalid, ReadOnly."""
         seconds = (await _read(asked, wire.HandOver)).seconds
-        if not 0 <= seconds <= _LONGEST_HANDOVER:
-            raise RequestInvalid(f"a handover takes {_LONGEST_HANDOVER:.0f} seconds at the most")
+        if not 0 <= seconds <= LONGEST_HANDOVER:
+            raise RequestInvalid(f"a handover takes {LONGEST_HANDOVER:.0f} seconds at the most")
         await self._succession.hand_over(seconds)
         found = msgspec.json.encode(_on_the_wire(await self._reader.log_position()))
         return web.Response(body=found, content_type="application/json")
 
     async def claim(self, asked: Asked) -> web.StreamResponse:
-        """A slave has taken the place of this node. Raises RequestInvalid, SucceededAlready."""
-        claim = await _read(asked, wire.Claim)
-        if not (0 < claim.number <= _LARGEST and 0 <= claim.after <= _LARGEST and _is_url(claim.url)):
+        """A slave has taken the place of this node. Raises RequestInvalid, SucceededAlready, ReadOnly."""
+        claim = await _read(asked, Claim)
+        are_short = len(claim.id) <= _LONGEST_NAME and len(claim.chain) <= _LONGEST_NAME
+        if not (are_short and 0 < claim.number <= _LARGEST and 0 <= claim.after <= _LARGEST and _is_url(claim.url)):
             raise RequestInvalid("this is no claim of a node that took over")
-        await self._succession.give_way(Claim(claim.number, claim.id[:64], claim.after, claim.chain[:64], claim.url))
+        await self._succession.give_way(claim)
         return web.Response(status=204)
 
     def _state_of(self, states: States) -> Handler:

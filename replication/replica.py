@@ -133,12 +133,11 @@ class Replica:
     async def status(self) -> wire.Ack:
         """How far it is, as it tells the registry above."""
         upstream, waiting = await self._reader.upstream() or Upstream(), await self._reader.waiting()
-        visible = waiting.first - 1 if waiting.events else upstream.serial
         error = self._error or next(iter(self._unreadable.values()), "") or self._fetcher.error
-        numbers = upstream.serial, max(0, visible), waiting.events, self._fetcher.missing
+        numbers = upstream.serial, waiting.visible(upstream), waiting.events, self._fetcher.missing
         told = wire.Ack(*numbers, self._state, error, upstream.cursor, drift=self.drift, fetched=self._client.fetched)
-        if upstream.snapshot or upstream.serial < upstream.settled:  # what is shown goes with no place in the log
-            return msgspec.structs.replace(told, visible=0)
+        if upstream.takes_snapshot:
+            return told
         behind, total = await self._reader.waiting_repositories(wire.MOST_BEHIND)
         return msgspec.structs.replace(told, behind=list(behind), behind_total=total)
 
@@ -305,7 +304,7 @@ class Replica:
             await self._something.wait()
             self._something.clear()
             upstream = await self._reader.upstream()
-            if upstream is None or upstream.snapshot or upstream.serial < upstream.settled:
+            if upstream is None or upstream.takes_snapshot:
                 continue  # what is dirty stays so until the log has come that far
             while self._dirty:
                 repository = next(iter(self._dirty))

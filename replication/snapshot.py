@@ -50,10 +50,9 @@ class SnapshotTaker:
         """
         if begun is None or not begun.after:
             await self.begin()
-        async with aclosing(
-            self._client.snapshot(*(begun.after, begun.cursor) if begun and begun.after else ("",))
-        ) as lines:
-            return await _Taking(self._reader, self._changes, begun or Upstream(snapshot=True)).take(lines)
+            begun = begun or Upstream(snapshot=True)
+        async with aclosing(self._client.snapshot(begun.after, begun.cursor if begun.after else "")) as lines:
+            return await _Taking(self._reader, self._changes, begun).take(lines)
 
 
 class _Taking:

@@ -54,7 +54,7 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Above:
+class AsAbove:
     """A repository as the registry above had it some time between the events `serial` and `end`."""
 
     items: Items
@@ -139,8 +139,7 @@ class Verifier:
     async def _agrees(self, above: wire.RepositoryState) -> bool:
         """Whether both sums are of the same events, and equal."""
         here = await self._states.of(above.repository)
-        newest = await self._feed.newest_of(above.repository, 1)
-        is_same_place = not newest or newest[0].serial <= min(above.serial, here.serial)
+        is_same_place = not await self._feed.newest_of(above.repository, min(above.serial, here.serial), 1)
         end = (await self._feed.log_position()).serial
         return is_same_place and end >= above.serial and (here.sum or EMPTY) == above.sum
 
@@ -167,14 +166,13 @@ class Verifier:
             await asyncio.sleep(_REST)
         found.unclear += 1
 
-    async def _is_quiet(self, name: str, above: Above) -> bool:
+    async def _is_quiet(self, name: str, above: AsAbove) -> bool:
         """Whether what is shown here is of the same events; so it stays unless more is told."""
         end = (await self._feed.log_position()).serial
-        newest = await self._feed.newest_of(name, 1)
-        is_same_place = end >= above.end and (not newest or newest[0].serial <= above.serial)
+        is_same_place = end >= above.end and not await self._feed.newest_of(name, above.serial, 1)
         return is_same_place and not await self._reader.pending(name, 0, 1)
 
-    def _heals(self, name: str, above: Above, kind: str, what: str) -> Pending:
+    def _heals(self, name: str, above: AsAbove, kind: str, what: str) -> Pending:
         payload: dict[str, object]
         match kind:
             case events.MANIFEST_PUT:
@@ -201,7 +199,7 @@ class Verifier:
             last = rows[-1][0]
         return Items(manifests, tags)
 
-    async def _above(self, name: str) -> Above:
+    async def _above(self, name: str) -> AsAbove:
         manifests: dict[str, str] = {}
         contents: dict[str, bytes] = {}
         tags: dict[str, str] = {}
@@ -220,5 +218,5 @@ class Verifier:
                     case wire.Tag():
                         tags[line.name] = line.digest
                     case wire.SnapshotEnd():
-                        return Above(Items(manifests, tags), contents, serial, line.position.serial)
+                        return AsAbove(Items(manifests, tags), contents, serial, line.position.serial)
         raise UpstreamError("the repository broke off")

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from registry.domain.events import JournalEvent
+from registry.domain.succession import Claim
 
 BASE = "/_replication/v1"
 NDJSON = "application/x-ndjson"
@@ -242,16 +243,6 @@ class HandOver(Struct, frozen=True):
     takes pushes again."""
 
     seconds: float
-
-
-class Claim(Struct, frozen=True):
-    """A slave has taken the place of the master (POST claim): registry.domain.succession.Claim."""
-
-    number: int
-    id: str
-    after: int
-    chain: str
-    url: str
 
 
 class Takeover(Struct, frozen=True):

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
-import signal
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
 
 from benchmarks.bench import progress_on
 from benchmarks.load.http import LoadError
+from benchmarks.places import folder_in
 from benchmarks.replication import catchup, cost, lag, live, plots, snapshot, throughput
 from benchmarks.replication.arena import Arena
 from benchmarks.replication.live import Live
@@ -100,7 +97,7 @@ def replication(
         else:
             need_root()
         console.print(conditions(congestion), highlight=False, soft_wrap=True)
-        with _folder(data_dir) as folder, progress_on(console) as progress:
+        with folder_in(data_dir) as folder, progress_on(console) as progress:
             arena = Arena(plan, folder, progress, with_peer, congestion)
             rows = {name: list(scenario(arena)) for name, scenario in scenarios.items()}
     except (LoadError, TestbedError, OSError) as error:
@@ -120,19 +117,3 @@ def conditions(congestion: str | None) -> str:
         f"{os.cpu_count()} processors, load average {os.getloadavg()[0]:.2f}, Python {platform.python_version()}, "
         f"Linux {platform.release()}, TCP {chosen}"
     )
-
-
-@contextmanager
-def _folder(data_dir: Path) -> Iterator[Path]:
-    """A folder for everything, gone at the end, also when we are told to end."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    previous = signal.signal(signal.SIGTERM, _end)
-    try:
-        with tempfile.TemporaryDirectory(prefix="shoal-bench-", dir=data_dir) as folder:
-            yield Path(folder)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    sys.exit(128 + number)

@@ -14,7 +14,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from benchmarks.load.content import ACCEPT, MANIFEST_TYPE, Image, sha256
-from benchmarks.load.http import LoadError
+from benchmarks.load.http import Answer, LoadError
 from benchmarks.load.layers import closing
 from benchmarks.testbed.hosts import Host
 
@@ -34,19 +34,6 @@ class Registry:
 
     def inside(self) -> AbstractContextManager[None]:
         return nullcontext() if self.host is None else self.host.entered()
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-    @property
-    def location(self) -> str:
-        """Path and query of the Location header, be it absolute or relative."""
-        url = urlsplit(self.headers["Location"])
-        return f"{url.path}?{url.query}" if url.query else url.path
 
 
 class Session:
@@ -90,11 +77,12 @@ class Session:
         headers: Mapping[str, str] | None = None,
         body: bytes = b"",
         want: int | None = None,
-    ) -> Reply:
+    ) -> Answer:
         """`want`: the status of the answer, where only one will do."""
         self._connection.request(method, path, body, {**self._headers, **(headers or {})})
         response = self._connection.getresponse()
-        reply = Reply(response.status, dict(response.headers), response.read())
+        received = {name.lower(): value for name, value in response.getheaders()}
+        reply = Answer(response.status, received, response.read())
         if response.will_close:
             self._connection.close()
             self._connection = self._connect()

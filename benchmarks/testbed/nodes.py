@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.processes import with_children
 from benchmarks.testbed.client import Registry, wait_until_it_answers
 from benchmarks.testbed.hosts import Host, TestbedError
 
@@ -27,17 +28,11 @@ class Node:
     data: Path
     pid: int
 
-    def pids(self) -> list[int]:
-        """The process and all that it started."""
-        found = [self.pid]
-        for pid in found:
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (task / "children").read_text().split())
-        return found
-
     def memory(self) -> int:
         """Bytes that its processes have for themselves now (proc(5), RssAnon)."""
-        lines = [line for pid in self.pids() for line in Path(f"/proc/{pid}/status").read_text().splitlines()]
+        lines = [
+            line for pid in with_children(self.pid) for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        ]
         return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:"))
 
 

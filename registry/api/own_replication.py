@@ -46,7 +46,7 @@ class Direction(Struct, forbid_unknown_fields=True):
 
 
 async def _show(to: Administration, asked: Asked) -> Answer[OwnReplication]:
-    own = await to.own.standing()
+    own = await to.own.progress()
     report = own.report
     finished = datetime.fromtimestamp(int(report.finished), UTC) if report.finished else None
     told = (report.repositories, report.unclear, list(report.differing), report.drift, report.error)

@@ -13,7 +13,9 @@ from registry.api.shapes import (
     Slave,
     Slaves,
 )
+from registry.errors import RequestInvalid
 from registry.ports.succession import Promotion
+from registry.values import parse_public_url
 
 
 async def _list_tokens(to: Administration, asked: Asked) -> Answer[ReplicationTokens]:
@@ -40,7 +42,11 @@ async def _list_slaves(to: Administration, asked: Asked) -> Answer[Slaves]:
 
 async def _promote(to: Administration, asked: Asked) -> Answer[PromotionResult]:
     body: PromotionRequest = asked.body
-    done = await to.succession.promote(Promotion(body.graceful, body.force, body.url))
+    try:
+        url = parse_public_url(body.url) if body.url else ""
+    except ValueError as error:
+        raise RequestInvalid(f"url: {error}") from error
+    done = await to.succession.promote(Promotion(body.graceful, body.force, url))
     claim = done.claim
     return Answer(
         PromotionResult(claim.number, claim.id, claim.after, claim.url, done.lost_changes, list(done.lost_in))

@@ -42,15 +42,14 @@ def create(where: Where, name: str, patterns: tuple[str, ...], may_promote: bool
     Whoever has it can copy all repositories and all accounts with the hashes of their passwords; with --repo those that
     fit, and the accounts that are granted something of them.
     """
-    import msgspec
-
     from registry.api.replication import CREATE_TOKEN
     from registry.api.shapes import NewReplica
+    from registry.commands.tables import show_json
 
     with where.client() as client:
         made = client.call(CREATE_TOKEN, body=NewReplica(name, list(patterns), may_promote)).body
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(made)).decode())
+        show_json(made)
         return
     what = ", ".join(patterns) or "this registry"
     click.echo(f"{made.name} can copy {what}. Its token is shown this once:", err=True)
@@ -121,15 +120,14 @@ def detach(config: Path | None, data: str | None) -> None:
 @where_options
 def promote(where: Where, graceful: bool, force: bool, url: str, as_json: bool) -> None:
     """Let this slave, which runs, take the place of its master."""
-    import msgspec
-
     from registry.api.replication import PROMOTE
     from registry.api.shapes import PromotionRequest
+    from registry.commands.tables import show_json
 
     with where.client() as client:
         done = client.call(PROMOTE, body=PromotionRequest(graceful, force, url)).body
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(done)).decode())
+        show_json(done)
         return
     click.echo(f"This node is the master now: epoch {done.epoch} ({done.id}) goes on after event {done.after}.")
     click.echo(f"Push to {done.url}")

@@ -32,12 +32,12 @@ def verify(where: Where, repo: str, as_json: bool) -> None:
 
     Exits with 1 where something differed or could not be compared.
     """
-    import msgspec
+    from registry.commands.tables import show_json
 
     with where.client() as client:
         found = _done(client, "verify", repo)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
     else:
         for line in found.differing:
             click.echo(line)

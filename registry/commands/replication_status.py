@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
-import msgspec
 
 from registry.commands.options import json_option, told_plainly
 from registry.commands.where import Where, where_options
@@ -30,13 +29,15 @@ _HEADINGS = ("slave", "address", "stored", "visible", "lag", "missing", "rate", 
 @where_options
 def status(where: Where, watch: bool, as_json: bool) -> None:
     """Show the slaves that this server has heard of, and how far each is behind it; at a slave, where it is itself."""
+    from registry.commands.tables import show_json
+
     with where.client() as client:
         if watch and not as_json:
             _watch(client)
             return
         slaves, own = _slaves(client), _own(client)
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(slaves)).decode())
+        show_json(slaves)
         return
     from rich.console import Console
 
@@ -53,9 +54,14 @@ def status(where: Where, watch: bool, as_json: bool) -> None:
 @where_options
 def own(where: Where, as_json: bool) -> None:
     """Show where this slave is in the log of its master, and what came of the last `verify`."""
+    from registry.commands.tables import show_json
+
     with where.client() as client:
         found = _own(client)
-    click.echo(msgspec.json.format(msgspec.json.encode(found)).decode() if as_json else line_of(found))
+    if as_json:
+        show_json(found)
+    else:
+        click.echo(line_of(found))
 
 
 def _watch(client: Client) -> None:

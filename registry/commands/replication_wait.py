@@ -35,9 +35,8 @@ def wait(where: Where, image: str, slaves: str, timeout: str, as_json: bool) -> 
 
     Exits with 1 where they do not in time, and says which ones; --slaves all are those heard of within 30 seconds.
     """
-    import msgspec
-
     from registry.api.waiting import WAIT
+    from registry.commands.tables import show_json
 
     repository, reference = parse_image(image)
     until = time.monotonic() + seconds_of(timeout)
@@ -49,7 +48,7 @@ def wait(where: Where, image: str, slaves: str, timeout: str, as_json: bool) -> 
             if found.complete or time.monotonic() >= until:
                 break
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
     elif found.complete:
         click.echo(f"{image} can be pulled at {_names(found.shows)}")
     if found.complete:

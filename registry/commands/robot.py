@@ -89,12 +89,10 @@ def delete(where: Where, name: str) -> None:
 
 def _show(made: RobotSecret, *, as_json: bool) -> None:
     """The secret alone goes to the output, so that it can be sent on to where it is needed."""
-    import msgspec
-
-    from registry.commands.tables import day
+    from registry.commands.tables import day, show_json
 
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(made)).decode())
+        show_json(made)
         return
     until = f"until {day(made.expires)}" if made.expires else "until it is deleted"
     click.echo(f"{made.name} can log in {until}. Its secret is shown this once:", err=True)

@@ -9,10 +9,15 @@ import click
 import msgspec
 
 
+def show_json(found: object) -> None:
+    """Print it for programs."""
+    click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+
+
 def show(headings: Sequence[str], rows: Sequence[Sequence[str]], found: object, *, as_json: bool) -> None:
     """Print `found` as JSON, or `rows` under `headings`."""
     if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        show_json(found)
         return
     from rich.console import Console
     from rich.table import Table

@@ -51,6 +51,11 @@ class Upstream:
         """Whether it has some repositories alone: it is no source for others, and cannot take its master's place."""
         return bool(self.cursor)
 
+    @property
+    def takes_snapshot(self) -> bool:
+        """Whether what is shown goes with no place in the log yet."""
+        return self.snapshot or self.serial < self.settled
+
     def to_text(self) -> str:
         return json.dumps(asdict(self))
 

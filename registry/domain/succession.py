@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, replace
 
 from registry.errors import ReadOnly, RegistryError, SucceededAlready, Unavailable
 
+LONGEST_HANDOVER = 300.0
+"""Seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -51,7 +54,7 @@ class Standing:
         if self.is_former and self.claim is not None:
             to = self.claim.url or "the new master"
             return ReadOnly(f"another registry has taken the place of this one: push to {to} instead", {"master": to})
-        if self.handing_over > now:
+        if now < self.handing_over <= now + LONGEST_HANDOVER:  # else the clock was set back meanwhile
             return Unavailable("another registry is about to take the place of this one: try again in a minute")
         return None
 

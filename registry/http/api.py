@@ -13,6 +13,7 @@ from aiohttp import web
 
 from registry.api.document import document
 from registry.api.operation import BASE, Administration, Asked, Operation, read_body
+from registry.domain.access import RIGHTS
 from registry.errors import MediaTypeUnsupported
 from registry.http import receive
 from registry.http.links import Links
@@ -43,7 +44,7 @@ class ApiHandlers:
                 operation.right,
                 self._handler(operation),
                 operation.name,
-                takes_session="{name}" not in operation.path,  # content is not for pages of browsers
+                takes_session=operation.right not in RIGHTS,  # content is not for pages of browsers
                 is_of_the_node=operation.is_of_the_node,
             )
             for operation in self._operations

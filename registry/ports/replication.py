@@ -75,8 +75,8 @@ class FeedReader(Protocol):
         """Whether a repository has that tag, or a manifest of that digest."""
         ...
 
-    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
-        """The last `limit` events of a repository, the newest one first."""
+    async def newest_of(self, repository: str, after: int, limit: int) -> Sequence[LogEntry]:
+        """The last `limit` events of a repository after a serial, the newest one first."""
         ...
 
     async def records(self) -> Sequence[tuple[str, str, str]]:
@@ -102,6 +102,12 @@ class Waiting:
 
     events: int
     first: int
+
+    def visible(self, upstream: Upstream) -> int:
+        """All events up to this serial can be seen."""
+        if upstream.takes_snapshot:
+            return 0
+        return max(0, self.first - 1) if self.events else upstream.serial
 
 
 class ReplicaReader(Protocol):

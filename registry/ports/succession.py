@@ -37,9 +37,9 @@ class Succession(Protocol):
         ...
 
     async def hand_over(self, seconds: float) -> None:
-        """Take nothing for so long (0: from now on again). Raises RequestInvalid on a slave."""
+        """Take nothing for so long (0: from now on again). Raises ReadOnly on a slave and on a former master."""
         ...
 
     async def give_way(self, claim: Claim) -> None:
-        """Another node has taken the place of this one. Raises SucceededAlready, RequestInvalid on a slave."""
+        """Another node has taken the place of this one. Raises SucceededAlready, ReadOnly on a slave."""
         ...

@@ -88,7 +88,8 @@ class ProcessAccess:
         keys = KeyRotation(self._access, self._reader, parts.changes, system_clock, REFRESH_LIFETIME)
         replicas = ReplicaService(self._access, parts.changes, system_clock)
         slaves = SlaveService(parts.slaves, self._feed, system_clock)
-        own = OwnReplication(self._settings.replication.master, self._replica, parts.changes)
+        asked = self._settings.replication
+        own = OwnReplication(asked.master if asked.is_slave else "", self._replica, parts.changes)
         to = Administration(accounts, keys, replicas, slaves, own, parts.succession)
         return ApiHandlers(OPERATIONS, to, Links(settings.public_url), settings.body_timeout).routes()
 

@@ -73,19 +73,19 @@ def _named(at: Address) -> Address:
     return Address(socket.gethostname(), at.port) if _is_any(at.host) else at
 
 
-def greet(settings: Settings, addresses: Sequence[Address], *, is_open: bool, is_slave: bool) -> None:
+def greet(settings: Settings, addresses: Sequence[Address], *, is_open: bool) -> None:
     """The lines that a newcomer needs. `is_open`: everybody who can connect may do everything."""
     named = [_named(at) for at in addresses]
     shown = named[0]
     lines = [f"Shoal listens on  {', '.join(f'{_scheme(settings)}://{at}' for at in dict.fromkeys(named))}"]
     if not is_open:
         lines.append(f"Log in            docker login {shown}")
-    if is_slave:
+    if settings.replication.is_slave:
         lines.append(f"Pull an image     docker pull {shown}/IMAGE  (a copy of {settings.replication.master})")
     else:
         lines.append(f"Push an image     docker tag IMAGE {shown}/IMAGE && docker push {shown}/IMAGE")
     lines.append(f"Data is kept in   {settings.data.resolve()}")
-    if is_open and not is_slave:
+    if is_open and not settings.replication.is_slave:
         lines.append(f"Make an account   {first_account(settings)}  (until then, all may push and delete)")
     print("\n".join(lines), flush=True)
     if settings.collect.grace < _SHORT_GRACE:

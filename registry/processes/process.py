@@ -101,16 +101,22 @@ class Process:
 
     @property
     def is_slave(self) -> bool:
-        """Whether it follows another log; one that has taken the place of its master does not, whatever settings
-        say."""
-        return self.settings.replication.is_slave and not self.standing.promoted
+        return self.settings.replication.is_slave
+
+    def stand(self, standing: Standing) -> None:
+        """Act on who writes the log. Who has taken the place of its master is none of its slaves any more, whatever
+        the settings said at the start."""
+        self.standing, settings = standing, self.settings
+        if standing.promoted:
+            settings = settings.model_copy(update={"replication": settings.replication.promoted()})
+        self.configure(settings)
 
     def _new_feed(self) -> ProcessFeed:
         reader = SqlSlaveFeed(self._rows) if self.is_slave else SqlFeed(self._rows)
         # Postgres may have other nodes, whose commits are not counted here.
         return ProcessFeed(reader, reader, None if self.settings.database.url else self.commits)
 
-    def configure(self, settings: Settings, standing: Standing | None = None) -> None:
+    def configure(self, settings: Settings) -> None:
         """Take over the settings that can change while the process runs. Raises StartupError, and changes nothing."""
         before, now = self.settings.storage, settings.storage
         if (bucket(now), now.kind) != (bucket(before), before.kind):
@@ -118,7 +124,7 @@ class Process:
             self._former.append(self.stores)  # requests that run go on with it
             self.stores = other
         was_slave = self.is_slave
-        self.settings, self.standing = settings, standing or self.standing
+        self.settings = settings
         if self.is_slave != was_slave:
             self.feed.end()
             self.feed = self._new_feed()

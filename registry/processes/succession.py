@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import structlog
 
 from registry.domain.changes import Promote, SetStanding
 from registry.domain.clock import system_clock
 from registry.domain.succession import Claim, Standing, give_way, told
-from registry.errors import PromotionRefused, RegistryError, RequestInvalid, SucceededAlready, Unavailable
+from registry.errors import PromotionRefused, ReadOnly, RegistryError, RequestInvalid, SucceededAlready, Unavailable
 from registry.ports import Changes
 from registry.ports.succession import Promoted, Promotion
 from registry.processes.slave import SlaveNode
@@ -139,7 +140,7 @@ class NodeSuccession:
                 assert refusal is not None
                 raise refusal
             until = system_clock() + seconds if seconds else 0.0
-            await self._set(standing, Standing(standing.claim, standing.promoted, standing.former, handing_over=until))
+            await self._set(standing, replace(standing, handing_over=until))
 
     async def give_way(self, claim: Claim) -> None:
         async with self._lock:
@@ -153,9 +154,9 @@ class NodeSuccession:
             await self._use(after)
 
     async def _own_standing(self) -> Standing:
-        """Raises RequestInvalid where this node is a slave, whose place nobody can take."""
+        """Raises ReadOnly where this node is a slave, whose place nobody can take."""
         if self.slave is not None:
-            raise RequestInvalid("this registry is a slave: ask its master")
+            raise ReadOnly("this registry is a slave: ask its master")
         return await self._reader.standing()
 
     async def _set(self, before: Standing, after: Standing) -> None:
@@ -165,11 +166,9 @@ class NodeSuccession:
     async def _tell(self, standing: Standing, address: str) -> None:
         """Who may be the former master, until it knows: it may be away for days."""
         assert standing.claim is not None
-        own = standing.claim
-        claim = wire.Claim(own.number, own.id, own.after, own.chain, own.url)
         while True:
             try:
-                await self._client.claim(address, claim)
+                await self._client.claim(address, standing.claim)
                 log.info("the former master takes nothing any more", url=address)
                 break
             except SlaveError:  # which finds the way by itself

@@ -12,7 +12,7 @@ from registry.ports.replication import ReplicaReader
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Progress:
     """Serials and numbers as a slave tells them to the registry above it, which is `master`."""
 
     master: str
@@ -32,12 +32,10 @@ class OwnReplication:
         self._reader = reader
         self._changes = changes
 
-    async def standing(self) -> Standing:
+    async def progress(self) -> Progress:
         upstream, waiting = await self._reader.upstream() or Upstream(), await self._reader.waiting()
-        takes_snapshot = upstream.snapshot or upstream.serial < upstream.settled
-        visible = waiting.first - 1 if waiting.events else upstream.serial
-        numbers = upstream.serial, 0 if takes_snapshot else max(0, visible), waiting.events, takes_snapshot
-        return Standing(self._master, *numbers, await self._reader.orders(), await self._reader.report())
+        numbers = upstream.serial, waiting.visible(upstream), waiting.events, upstream.takes_snapshot
+        return Progress(self._master, *numbers, await self._reader.orders(), await self._reader.report())
 
     async def pause(self, *, is_paused: bool) -> None:
         """Raises Denied where this is no slave, as `order` does."""

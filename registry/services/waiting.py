@@ -19,7 +19,9 @@ LIVE_WITHIN = 30.0
 """Seconds: a slave that was not heard for longer is not there, and nobody waits for it."""
 _LOOK_EVERY = 0.05  # seconds; the reports are in memory
 _MOST_WAITING = 200
-_LOOK_BACK = 200
+_LOOK_BACK = 10_000
+"""Events of the log, which has no index of repositories: a look at all of it would hold up everybody."""
+_MOST_EVENTS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +43,15 @@ def judge(reports: Sequence[SlaveReport], repository: str, serial: int, wanted: 
     return Shown(serial, complete, shows, lacks)
 
 
-def serial_of(newest: Sequence[LogEntry], reference: str, end: int) -> int:
+def serial_of(newest: Sequence[LogEntry], reference: str, after: int) -> int:
     """The last event of a tag or a digest; where it is further back than `newest`, some later one of its repository.
 
-    `end`: of the log; it stands for a repository of which no event is kept.
+    `newest`: of the events after the serial `after`, which stands for a repository that has none of them.
     """
     for entry in newest:
         if _concerns(entry, reference):
             return entry.serial
-    return newest[-1].serial if newest else end
+    return newest[-1].serial if newest else after
 
 
 def _concerns(entry: LogEntry, reference: str) -> bool:
@@ -78,7 +80,8 @@ class SlaveWait:
         if not await self._reader.holds(repository, reference):
             raise ManifestUnknown("no such tag or manifest in this repository", {"reference": reference})
         end = (await self._reader.log_position()).serial
-        serial = serial_of(await self._reader.newest_of(repository, _LOOK_BACK), reference, end)
+        after = max(0, end - _LOOK_BACK)
+        serial = serial_of(await self._reader.newest_of(repository, after, _MOST_EVENTS), reference, after)
         loop = asyncio.get_running_loop()
         until = loop.time() + min(seconds, LONGEST)
         self._waiting += 1

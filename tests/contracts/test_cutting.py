@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -15,15 +13,11 @@ from registry.domain.events import CHAIN_START, JournalEvent, link, verify
 from registry.domain.replica import Upstream
 from registry.errors import Unavailable
 from registry.ports import Changes
-from registry.storage.metadata import databases
-from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.feed import SqlFeed, SqlSlaveFeed
 from registry.storage.metadata.inventory import SqlInventory
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.replica_reader import SqlReplicaReader
-from registry.storage.metadata.writer import GroupCommitWriter
-from tests.contracts.adapters import ManualClock
-from tests.contracts.conftest import needs_postgres
+from tests.contracts.conftest import Database
 
 
 @dataclass
@@ -41,22 +35,12 @@ class Node:
             await self.changes.submit(SetRecord(kind_of(group), key_of(group), encode(group)))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
-async def node(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Node]:
-    url = request.getfixturevalue("postgres_server").new_database() if request.param == "postgres" else ""
-    database, commits = databases.chosen(url, tmp_path), CommitCounter.create()
-    database.prepare(may_be_new=True)
-    rows = database.rows()
-    shown = SqlReader(rows)
-    writer = GroupCommitWriter(database.transactions(), commits, ManualClock(), lambda _count, _serial: None)
-    writer.start()
-    try:
-        kept = SqlReplicaReader(rows, shown)
-        yield Node(writer, shown, SqlFeed(rows), SqlSlaveFeed(rows), kept, SqlInventory(rows))
-    finally:
-        await writer.stop()
-        await rows.close()
-        commits.close()
+@pytest.fixture
+def node(database: Database) -> Node:
+    rows, shown = database.rows, SqlReader(database.rows)
+    return Node(
+        database.changes, shown, SqlFeed(rows), SqlSlaveFeed(rows), SqlReplicaReader(rows, shown), SqlInventory(rows)
+    )
 
 
 async def test_the_oldest_go_some_at_a_time(node: Node) -> None:

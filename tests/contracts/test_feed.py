@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -15,12 +13,8 @@ from registry.domain.changes import DeleteTag, LinkBlob, PutManifest, SetRecord
 from registry.domain.manifest import Manifest, parse
 from registry.ports import Changes
 from registry.ports.replication import LogPosition
-from registry.storage.metadata import databases
-from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.feed import SqlFeed
-from registry.storage.metadata.writer import GroupCommitWriter
-from tests.contracts.adapters import ManualClock
-from tests.contracts.conftest import needs_postgres
+from tests.contracts.conftest import Database
 from tests.harness.content import OCI_MANIFEST, Image, small_image
 
 
@@ -38,20 +32,9 @@ class Master:
         return manifest
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
-async def master(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Master]:
-    url = request.getfixturevalue("postgres_server").new_database() if request.param == "postgres" else ""
-    database, commits = databases.chosen(url, tmp_path), CommitCounter.create()
-    database.prepare(may_be_new=True)
-    rows = database.rows()
-    writer = GroupCommitWriter(database.transactions(), commits, ManualClock(), lambda _count, _serial: None)
-    writer.start()
-    try:
-        yield Master(SqlFeed(rows), writer)
-    finally:
-        await writer.stop()
-        await rows.close()
-        commits.close()
+@pytest.fixture
+def master(database: Database) -> Master:
+    return Master(SqlFeed(database.rows), database.changes)
 
 
 async def test_the_position_is_that_of_the_last_event(master: Master) -> None:

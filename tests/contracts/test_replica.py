@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -31,14 +29,10 @@ from registry.domain.replica import Pending, Transfer, Upstream
 from registry.domain.succession import Claim, Standing
 from registry.errors import BlobUnknown, Denied, ManifestBlobUnknown, ReadOnly, RequestInvalid, Unavailable
 from registry.ports import Changes
-from registry.storage.metadata import databases
-from registry.storage.metadata.commits import CommitCounter
 from registry.storage.metadata.feed import SqlFeed, SqlSlaveFeed
 from registry.storage.metadata.reader import SqlReader
 from registry.storage.metadata.replica_reader import SqlReplicaReader
-from registry.storage.metadata.writer import GroupCommitWriter
-from tests.contracts.adapters import ManualClock
-from tests.contracts.conftest import needs_postgres
+from tests.contracts.conftest import Database
 from tests.harness.content import OCI_MANIFEST, Image, small_image
 
 REPO, IMAGE = "team/app", small_image(1)
@@ -70,21 +64,10 @@ class Slave:
             await self.changes.submit(CopyBlob(LinkBlob(REPO, blob.digest, blob.size)))
 
 
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
-async def slave(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Slave]:
-    url = request.getfixturevalue("postgres_server").new_database() if request.param == "postgres" else ""
-    database, commits = databases.chosen(url, tmp_path), CommitCounter.create()
-    database.prepare(may_be_new=True)
-    rows = database.rows()
-    shown = SqlReader(rows)
-    writer = GroupCommitWriter(database.transactions(), commits, ManualClock(), lambda _count, _serial: None)
-    writer.start()
-    try:
-        yield Slave(writer, shown, SqlReplicaReader(rows, shown), SqlSlaveFeed(rows))
-    finally:
-        await writer.stop()
-        await rows.close()
-        commits.close()
+@pytest.fixture
+def slave(database: Database) -> Slave:
+    rows, shown = database.rows, SqlReader(database.rows)
+    return Slave(database.changes, shown, SqlReplicaReader(rows, shown), SqlSlaveFeed(rows))
 
 
 PUT = (
@@ -268,12 +251,12 @@ async def test_a_former_master_takes_nothing_and_becomes_a_slave_of_its_own_log(
     await slave.changes.submit(PutManifest(REPO, MANIFEST, ("v1",)))
     log = SqlFeed(slave.feed._rows)
     events_before, head = list(await log.log_events(0, 100)), await log.log_position()
-    await slave.changes.submit(SetStanding(Standing(), Standing(handing_over=1e12)))
+    await slave.changes.submit(SetStanding(Standing(), Standing(handing_over=1_000_060.0)))
     with pytest.raises(Unavailable):
         await slave.changes.submit(PutManifest(REPO, MANIFEST, ("v2",)))
     former = Standing(Claim(2, "id", head.serial, head.chain.hex(), "http://new"), common=head.serial)
     assert not (await slave.changes.submit(SetStanding(Standing(), former))).changed
-    await slave.changes.submit(SetStanding(Standing(handing_over=1e12), former))
+    await slave.changes.submit(SetStanding(Standing(handing_over=1_000_060.0), former))
     with pytest.raises(ReadOnly, match="http://new"):
         await slave.changes.submit(PutManifest(REPO, MANIFEST, ("v2",)))
     assert (await slave.changes.submit(Demote())).changed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from tests.harness.client import RegistryClient
 from tests.harness.content import random_bytes, small_image
 from tests.harness.dockerd import Dockerd
 from tests.harness.process import Daemon, short_directory, wait_until
-from tests.harness.server import ROOT, free_port
+from tests.harness.server import ROOT, free_ports
 
 pytestmark = pytest.mark.require("dockerd", "docker", "gcc", "root", "postgres", "redis-server", "nginx")
 
@@ -31,7 +30,7 @@ class Cluster:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.front = _ports_in_a_row()
+        self.front = free_ports(PORTS)
         directory.chmod(0o755)  # Postgres runs as another user
         command: list[str | Path] = [ROOT / "examples" / "cluster" / "run", directory / "cluster", str(self.front)]
         self._daemon = Daemon(command, directory / "log")
@@ -52,16 +51,6 @@ class Cluster:
 
     def close(self) -> None:
         self._daemon.close()
-
-
-def _ports_in_a_row() -> int:
-    while True:
-        first = free_port()
-        with suppress(OSError):
-            for port in range(first, first + PORTS):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return first
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,24 +12,14 @@ from tests.harness.client import RegistryClient
 from tests.harness.content import small_image
 from tests.harness.everything import tags_of, wait_until_same
 from tests.harness.process import Daemon
-from tests.harness.server import ROOT, free_port
+from tests.harness.server import ROOT, free_ports
 
 NODES = 3
 
 
-def ports_in_a_row() -> int:
-    while True:
-        first = free_port()
-        with suppress(OSError):
-            for port in range(first, first + NODES):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return first
-
-
 @pytest.fixture
 def example(tmp_path: Path) -> Iterator[tuple[Daemon, int]]:
-    port = ports_in_a_row()
+    port = free_ports(NODES)
     daemon = Daemon([ROOT / "examples" / "replicated" / "run", tmp_path / "replicated", str(port)], tmp_path / "log")
     yield daemon, port
     daemon.close()

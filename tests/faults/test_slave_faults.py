@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import StartShoal
 from tests.harness import content
-from tests.harness.client import RegistryClient
-from tests.harness.everything import PullsEverything, tags_of, wait_until_same
+from tests.harness.everything import nothing_wrong, tags_of, wait_until_same
 from tests.harness.meddling_proxy import MeddlingProxy
 from tests.harness.process import run, wait_until
 from tests.harness.server import Settings, ShoalServer, Table
@@ -29,17 +26,6 @@ SWEEPING: dict[str, Table] = {"collect": {"interval": 0.05, "grace": 0.2}}
 def of(master: str, **more: Table) -> Settings:
     """Settings of a slave."""
     return {"replication": {"role": "slave", "master": master}, **more}
-
-
-@contextmanager
-def nothing_wrong(master: ShoalServer, slave: ShoalServer) -> Iterator[RegistryClient]:
-    """While the block runs, and at its end the slave comes to show what the master does."""
-    with PullsEverything(slave.url) as everything, RegistryClient(master.url) as pushes:
-        yield pushes
-        wait_until_same(master.url, slave.url, 60)
-        time.sleep(0.1)
-    assert everything.violations == []
-    assert everything.pulls > 0
 
 
 def in_a_blob(piece: bytes) -> int:
@@ -56,7 +42,7 @@ def test_a_blob_is_changed_on_its_way(start_shoal: StartShoal) -> None:
     master = start_shoal()
     with MeddlingProxy(master.port) as proxy:
         slave = start_shoal(settings=of(proxy.url))
-        with nothing_wrong(master, slave) as pushes:
+        with nothing_wrong(master.url, slave.url) as pushes:
             proxy.flip(in_a_blob, times=2)
             for number in (1, 2):
                 pushes.push_image("team/app", content.image(content.random_layer(2_000_000, number)), f"v{number}")
@@ -69,7 +55,7 @@ def test_in_the_middle_of_an_event(start_shoal: StartShoal, how: str) -> None:
     master = start_shoal()
     with MeddlingProxy(master.port) as proxy:
         slave = start_shoal(settings=of(proxy.url))
-        with nothing_wrong(master, slave) as pushes:
+        with nothing_wrong(master.url, slave.url) as pushes:
             pushes.push_image("team/app", content.small_image(0), "v0")
             wait_until_same(master.url, slave.url)
             (proxy.cut_at if how == "cut" else proxy.flip)(in_an_event, times=4)
@@ -86,7 +72,7 @@ def test_the_disk_of_a_slave_is_full(start_shoal: StartShoal, tmp_path: Path) ->
     run(["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk])
     slave = ShoalServer(disk, settings=of(master.url, storage={"reserve": "4 MiB"}))
     try:
-        with slave, nothing_wrong(master, slave) as pushes:
+        with slave, nothing_wrong(master.url, slave.url) as pushes:
             pushes.push_image("small/app", content.small_image(1), "v1")
             wait_until_same(master.url, slave.url)
             for number in range(6):
@@ -117,7 +103,7 @@ def test_clocks_jump(start_shoal: StartShoal, tmp_path: Path, jumps: int, seed: 
 
     master = start_shoal(env=environment("clock1"))
     slave = start_shoal(env=environment("clock2"), settings=of(master.url))
-    with nothing_wrong(master, slave) as pushes:
+    with nothing_wrong(master.url, slave.url) as pushes:
         for number in range(jumps):
             for name in ("clock1", "clock2"):
                 (tmp_path / name).write_text(f"{dice.randint(-5, 5):+}d")
@@ -132,7 +118,7 @@ def test_tags_are_moved_while_a_sweep_runs(start_shoal: StartShoal, tags: int) -
     master = start_shoal(settings=SWEEPING)
     slave = start_shoal(settings=of(master.url, **SWEEPING))
     images = content.small_image(1), content.small_image(2)
-    with nothing_wrong(master, slave) as pushes:
+    with nothing_wrong(master.url, slave.url) as pushes:
         for turn in range(4):
             image, other = images[turn % 2], images[(turn + 1) % 2]
             pushes.push_image("team/app", image, "first")

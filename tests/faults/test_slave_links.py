@@ -18,7 +18,7 @@ from benchmarks.testbed.nodes import node, slave_of
 from tests.harness import content
 from tests.harness.client import RegistryClient
 from tests.harness.door import Door
-from tests.harness.everything import PullsEverything, tags_of, wait_until_same
+from tests.harness.everything import nothing_wrong, tags_of, wait_until_same
 from tests.harness.process import wait_until
 
 pytestmark = pytest.mark.require("root")
@@ -60,20 +60,9 @@ def joined(tmp_path: Path) -> Joined:
     return pair
 
 
-@contextmanager
-def nothing_wrong(pair: Pair) -> Iterator[RegistryClient]:
-    """While the block runs, and at its end the slave comes to show what the master does."""
-    with PullsEverything(pair.slave) as everything, RegistryClient(pair.master) as pushes:
-        yield pushes
-        wait_until_same(pair.master, pair.slave, 90)
-        time.sleep(0.1)
-    assert everything.violations == []
-    assert everything.pulls > 0
-
-
 @pytest.mark.parametrize("seconds", [3, pytest.param(180, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_a_link_that_is_down(joined: Joined, seconds: int) -> None:
-    with joined(Conditions()) as pair, nothing_wrong(pair) as pushes:
+    with joined(Conditions()) as pair, nothing_wrong(pair.master, pair.slave, 90) as pushes:
         pushes.push_image("team/app", content.small_image(1), "v1")
         wait_until_same(pair.master, pair.slave)
         kept = tags_of(pair.slave)
@@ -87,7 +76,7 @@ def test_a_link_that_is_down(joined: Joined, seconds: int) -> None:
 
 @pytest.mark.parametrize("images", [3, pytest.param(100, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_a_long_link_that_loses_packets(joined: Joined, images: int) -> None:
-    with joined(Conditions(rtt=0.3, loss=0.02)) as pair, nothing_wrong(pair) as pushes:
+    with joined(Conditions(rtt=0.3, loss=0.02)) as pair, nothing_wrong(pair.master, pair.slave, 90) as pushes:
         for number in range(images):
             large = content.image(content.random_layer(100_000, number))
             pushes.push_image(f"team/app{number % 3}", large, f"v{number % 4}")
@@ -96,7 +85,7 @@ def test_a_long_link_that_loses_packets(joined: Joined, images: int) -> None:
 @pytest.mark.parametrize("seconds", [2, pytest.param(40, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
 def test_packets_are_dropped_silently(joined: Joined, seconds: int) -> None:
     """Both sides think that they are connected; TCP goes on after a short while, after a long one the slave."""
-    with joined(Conditions(has_carrier=True)) as pair, nothing_wrong(pair) as pushes:
+    with joined(Conditions(has_carrier=True)) as pair, nothing_wrong(pair.master, pair.slave, 90) as pushes:
         pushes.push_image("team/app", content.small_image(1), "v1")
         wait_until_same(pair.master, pair.slave)
         pair.link.drop()
@@ -110,7 +99,7 @@ def test_packets_are_dropped_silently(joined: Joined, seconds: int) -> None:
 @pytest.mark.slow
 def test_a_connection_of_which_one_side_knows_nothing(joined: Joined) -> None:
     """The master began anew while nothing reached the slave, which listens to a connection that is no more."""
-    with joined(Conditions(has_carrier=True)) as pair, nothing_wrong(pair) as pushes:
+    with joined(Conditions(has_carrier=True)) as pair, nothing_wrong(pair.master, pair.slave, 90) as pushes:
         pushes.push_image("team/app", content.small_image(1), "v1")
         wait_until_same(pair.master, pair.slave)
         pair.link.drop()

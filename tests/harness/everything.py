@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -90,6 +92,17 @@ class PullsEverything:
             return f"blob {digest[:19]} has other bytes"
         self._whole.add(digest)
         return ""
+
+
+@contextmanager
+def nothing_wrong(master: str, slave: str, timeout: float = 60.0) -> Iterator[RegistryClient]:
+    """While the block runs, with a client that pushes; at its end the slave comes to show what the master does."""
+    with PullsEverything(slave) as everything, RegistryClient(master) as pushes:
+        yield pushes
+        wait_until_same(master, slave, timeout)
+        time.sleep(0.1)
+    assert everything.violations == []
+    assert everything.pulls > 0
 
 
 def tags_of(url: str) -> dict[str, str]:

@@ -34,6 +34,17 @@ class ServerError(AssertionError):
     """The server did not come up, or did not go down; the message ends with the tail of its log."""
 
 
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that nobody has."""
+    while True:
+        first = free_port()
+        with contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return first
+
+
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listens on.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -23,6 +22,17 @@ from tests.integration.conftest import Slave
 def promote(slave: ShoalServer, *flags: str) -> dict[str, object]:
     done: dict[str, object] = Commands("--data", slave.data).json("replication", "promote", *flags)
     return done
+
+
+@pytest.fixture
+def pair(start_shoal: StartShoal, start_slave: Slave) -> tuple[ShoalServer, ShoalServer]:
+    """A master with an image, and a slave that shows it."""
+    master = start_shoal()
+    slave = start_slave(master.url)
+    with RegistryClient(master.url) as pushes:
+        pushes.push_image("team/app", content.small_image(1), "v1")
+    wait_until_same(master.url, slave.url)
+    return master, slave
 
 
 def push_status(server: ShoalServer) -> int:
@@ -67,12 +77,35 @@ def test_a_planned_switch_loses_nothing_and_refuses_no_pull(
     assert master.complaints() == []
 
 
-def test_who_was_promoted_stays_so_and_who_gave_way_too(start_shoal: StartShoal, start_slave: Slave) -> None:
-    master = start_shoal()
-    slave = start_slave(master.url)
-    with RegistryClient(master.url) as pushes:
-        pushes.push_image("team/app", content.small_image(1), "v1")
-    wait_until_same(master.url, slave.url)
+def test_there_and_back_again(pair: tuple[ShoalServer, ShoalServer]) -> None:
+    """Who was promoted gives way to the next one, whatever its settings say of its role."""
+    first, second = pair
+    promote(second, "--graceful")
+    wait_until(lambda: push_status(first) == 405, "the first one has given way")
+    first.stop()
+    back = ShoalServer(first.data, settings={"replication": {"role": "slave", "master": second.url}}, port=first.port)
+    with back, RegistryClient(back.url) as pushes:
+        wait_until_same(second.url, back.url)
+        assert promote(back, "--graceful", "--url", "https://first.example")["epoch"] == 3
+        wait_until(lambda: push_status(second) == 405, "the second one has given way")
+        told = requests.put(f"{second.url}/v2/team/app/manifests/v1", timeout=30)
+        assert "push to https://first.example instead" in told.text
+        epoch = requests.get(f"{second.url}/_replication/v1/epoch", timeout=30)
+        assert (epoch.status_code, epoch.json()["writes"]) == (200, False)
+        pushes.push_image("team/app", content.small_image(2), "v2")
+        second.restart()
+        wait_until_same(back.url, second.url)
+
+
+def test_an_address_that_is_none(pair: tuple[ShoalServer, ShoalServer]) -> None:
+    master, slave = pair
+    told = Commands("--data", slave.data).refused("replication", "promote", "--graceful", "--url", "the new one")
+    assert "http(s)://HOST" in told
+    assert push_status(master) == 202
+
+
+def test_who_was_promoted_stays_so_and_who_gave_way_too(pair: tuple[ShoalServer, ShoalServer]) -> None:
+    master, slave = pair
     promote(slave, "--graceful")
     wait_until(lambda: push_status(master) == 405, "the master has given way")
     slave.restart()
@@ -81,12 +114,8 @@ def test_who_was_promoted_stays_so_and_who_gave_way_too(start_shoal: StartShoal,
     assert "no slave" in Commands("--data", slave.data).refused("replication", "promote")
 
 
-def test_a_master_that_lives_is_not_taken_over_unasked(start_shoal: StartShoal, start_slave: Slave) -> None:
-    master = start_shoal()
-    slave = start_slave(master.url)
-    with RegistryClient(master.url) as pushes:
-        pushes.push_image("team/app", content.small_image(1), "v1")
-    wait_until_same(master.url, slave.url)
+def test_a_master_that_lives_is_not_taken_over_unasked(pair: tuple[ShoalServer, ShoalServer]) -> None:
+    master, slave = pair
     told = Commands("--data", slave.data).refused("replication", "promote")
     assert "lives" in told
     assert "--graceful" in told
@@ -186,7 +215,7 @@ def test_two_hasty_promotions_are_told_apart(start_shoal: StartShoal, start_slav
         pushes.push_image("team/app", content.small_image(2), "v2")
     wait_until_same(one.url, below.url)
     one.stop()
-    time.sleep(2)
+    below.wait_for_log(lambda entry: entry.get("state") == "forked" and two.host in str(entry.get("error")))
     assert "team/app:v2" in tags_of(below.url), "the log of the other one is another one"
 
 

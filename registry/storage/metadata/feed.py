@@ -42,7 +42,7 @@ _TAG, _MANIFEST = (
 def _newest_in(log: Table) -> Select[Any]:
     return (
         select(log.c.serial, log.c.kind, log.c.payload)
-        .where(log.c.repository == bindparam("repository"))
+        .where(log.c.repository == bindparam("repository"), log.c.serial > bindparam("after"))
         .order_by(log.c.serial.desc())
         .limit(bindparam("limit"))
     )
@@ -132,11 +132,11 @@ class SqlFeed:
         values = {"repository": repository, "reference": reference}
         return any([await self._rows.scalar(statement, values) is not None for statement in (_TAG, _MANIFEST)])
 
-    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
-        return await self._newest(_NEWEST, repository, limit)
+    async def newest_of(self, repository: str, after: int, limit: int) -> Sequence[LogEntry]:
+        return await self._newest(_NEWEST, repository, after, limit)
 
-    async def _newest(self, statement: Select[Any], repository: str, limit: int) -> Sequence[LogEntry]:
-        rows = await self._rows.all(statement, {"repository": repository, "limit": limit})
+    async def _newest(self, statement: Select[Any], repository: str, after: int, limit: int) -> Sequence[LogEntry]:
+        rows = await self._rows.all(statement, {"repository": repository, "after": after, "limit": limit})
         return [LogEntry(row.serial, row.kind, row.payload) for row in rows]
 
     async def records(self) -> Sequence[tuple[str, str, str]]:
@@ -218,13 +218,13 @@ class SqlSlaveFeed(SqlFeed):
     async def log_events(self, after: int, limit: int) -> Sequence[JournalEvent]:
         return await self._events(replica.EVENTS_AFTER, after, limit)
 
-    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
-        return await self._newest(_NEWEST_ABOVE, repository, limit)
+    async def newest_of(self, repository: str, after: int, limit: int) -> Sequence[LogEntry]:
+        return await self._newest(_NEWEST_ABOVE, repository, after, limit)
 
     async def _upstream(self) -> Upstream:
         """Raises Unavailable while what is shown does not go with a place in the log."""
         text = await self._rows.scalar(replica.UPSTREAM, {})
         upstream = Upstream.of(text) if text else Upstream(snapshot=True)
-        if upstream.snapshot or upstream.serial < upstream.settled:
+        if upstream.takes_snapshot:
             raise Unavailable("this slave is taking a snapshot itself")
         return upstream

@@ -65,7 +65,7 @@ def promote(connection: Connection, change: Promote, now: float) -> Outcome:
             return Outcome(changed=False)  # the answer was lost
         raise RequestInvalid("this registry is no slave: it takes pushes already")
     upstream = Upstream.of(text)
-    if upstream.snapshot or upstream.serial < upstream.settled:
+    if upstream.takes_snapshot:
         raise RequestInvalid("this slave takes a snapshot just now: what it shows is not whole")
     if upstream.is_limited:
         raise RequestInvalid("this slave copies some repositories alone: it cannot take the place of its master")

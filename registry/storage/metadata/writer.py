@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -146,16 +146,23 @@ class GroupCommitWriter:
             failure = StorageFailure("a change could not be made", {"error": repr(error)[:200]})
             raise _ChokedError(waiting, failure) from error
 
+    def _refusals(self, connection: Connection, batch: list[_Waiting]) -> Mapping[type[Change], RegistryError]:
+        """By kinds of changes, where who writes the log decides: most batches have none of these."""
+        if not any(isinstance(waiting.change, (*_OF_CLIENTS, *_OF_SLAVES)) for waiting in batch):
+            return {}
+        standing = succession.standing(connection)
+        if standing.promoted:
+            error = Unavailable("this registry follows no other one any more, and writes its own log")
+            return dict.fromkeys(_OF_SLAVES, error)
+        refusal = standing.refusal(self._clock())
+        return dict.fromkeys(_OF_CLIENTS, refusal) if refusal is not None else {}
+
     def _transaction(self, batch: list[_Waiting]) -> None:
         def work(connection: Connection) -> int:
-            standing = succession.standing(connection)
-            refusal = standing.refusal(self._clock())
+            refusals = self._refusals(connection, batch)
             for waiting in batch:
-                if refusal is not None and isinstance(waiting.change, _OF_CLIENTS):
-                    waiting.outcome = refusal
-                elif standing.promoted and isinstance(waiting.change, _OF_SLAVES):
-                    waiting.outcome = Unavailable("this registry follows no other one any more, and writes its own log")
-                else:
+                waiting.outcome = refusals.get(type(waiting.change))
+                if waiting.outcome is None:
                     self._apply(connection, waiting)
             return journal.last_serial(connection)
 

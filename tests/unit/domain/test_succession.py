@@ -26,6 +26,7 @@ def test_a_handover_ends_by_itself() -> None:
     standing = Standing(handing_over=100.0)
     assert isinstance(standing.refusal(99.0), Unavailable)
     assert standing.refusal(100.0) is None
+    assert Standing(handing_over=1e9).refusal(99.0) is None, "the clock was set back"
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class MemoryLog:
     async def holds(self, repository: str, reference: str) -> bool:
         return any(event.repository == repository for event in self.known)
 
-    async def newest_of(self, repository: str, limit: int) -> Sequence[LogEntry]:
+    async def newest_of(self, repository: str, after: int, limit: int) -> Sequence[LogEntry]:
         found = [
             LogEntry(event.serial, event.kind, event.payload) for event in self.known if event.repository == repository
         ]

@@ -76,4 +76,4 @@ def test_the_last_event_of_a_tag() -> None:
     assert serial_of(newest, "v1", 20) == 7
     assert serial_of(newest, "sha256:2", 20) == 7
     assert serial_of(newest, "v0", 20) == 7, "older than what was looked at, or that"
-    assert serial_of([], "v0", 20) == 20
+    assert serial_of([], "v0", 20) == 20, "whatever it was, it was not after that"
