@@ -24,8 +24,8 @@ SWEEPING: dict[str, Table] = {"collect": {"interval": 0.05, "grace": 0.2}}
 
 
 def of(master: str, **more: Table) -> Settings:
-    """Settings of a slave."""
-    return {"replication": {"role": "slave", "master": master}, **more}
+    """Settings of a slave. What it shows is to be whole by itself: nothing is read through."""
+    return {"replication": {"role": "slave", "master": master, "read_through": "off"}, **more}
 
 
 def in_a_blob(piece: bytes) -> int:

@@ -24,6 +24,9 @@ from tests.harness.process import wait_until
 pytestmark = pytest.mark.require("root")
 
 
+WHOLE_BY_ITSELF = {"SHOAL_REPLICATION__READ_THROUGH": "off"}
+
+
 @dataclass(frozen=True)
 class Pair:
     """A master and a slave on two hosts. `master`, `slave`: where they answer; their link does not matter to that.
@@ -53,7 +56,9 @@ def joined(tmp_path: Path) -> Joined:
                 serving.close()
                 serving.enter_context(node(master, tmp_path / "master"))
 
-            running.enter_context(node(slave, tmp_path / "slave", slave_of(link.left_address)))
+            running.enter_context(
+                node(slave, tmp_path / "slave", slave_of(link.left_address), environment=WHOLE_BY_ITSELF)
+            )
             doors = [running.enter_context(Door(host)) for host in (master, slave)]
             yield Pair(link, doors[0].url, doors[1].url, restart)
 

@@ -92,7 +92,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
 
 
 def start_slave(start_shoal: StartShoal, url: str, token: str = "", **more: Any) -> ShoalServer:
-    settings = {"role": "slave", "master": url, **({"token": token} if token else {}), **more}
+    settings = {"role": "slave", "master": url, "read_through": "off", **({"token": token} if token else {}), **more}
     return start_shoal(settings={"replication": settings})
 
 
